@@ -17,7 +17,7 @@ class PointCloud:
     Args:
         positions: [N, D], kept in float64 because map coordinates (near 6.2e6 m) have steps of 0.5 m in float32.
         columns: name -> array whose first dimension is N (for example ``intensity`` [N], ``rgb`` [N, 3]).
-        metadata: what a format wants carried to the output (header, coordinate reference system); never interpreted here.
+        metadata: what a format wants carried to the output (header, reference system); never interpreted here.
 
     Raises:
         ValueError: a column's length differs from N, or positions are not [N, D].
@@ -41,7 +41,8 @@ class PointCloud:
         for name, values in columns.items():
             if values.ndim < 1 or len(values) != len(positions):
                 raise ValueError(
-                    f"PointCloud: column {name!r} must have {len(positions)} rows like positions, got shape {values.shape}"
+                    f"PointCloud: column {name!r} must have {len(positions)} rows like positions, "
+                    f"got shape {values.shape}"
                 )
         object.__setattr__(self, "positions", positions)
         object.__setattr__(self, "columns", columns)
@@ -78,7 +79,7 @@ class PointCloud:
         return replace(self, columns={name: values for name, values in self.columns.items() if name not in names})
 
     def local_positions(self, origin: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Positions minus ``origin`` (default: the centre of the bounds), subtracted in float64, returned in float32 [N, D]."""
+        """Positions minus ``origin`` (default: middle of the bounds), subtracted in float64, as float32 [N, D]."""
         center = self.center() if origin is None else np.asarray(origin, dtype=np.float64)
         return (self.positions - center).astype(np.float32)
 
