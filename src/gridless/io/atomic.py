@@ -1,0 +1,57 @@
+"""The one way this package writes files: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path`` that takes its place when the block ends well.
+
+    Args:
+        path: the file to write; an existing one is replaced only when the block ends without an exception.
+
+    Yields:
+        The path of an empty temporary file with the suffix of ``path``, for a writer that looks at suffixes.
+
+    Raises:
+        FileNotFoundError: the folder of ``path`` does not exist.
+        IsADirectoryError: ``path`` is a folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with replaced_when_complete(Path(folder, "result.json")) as temporary:
+        ...         _ = temporary.write_text("{}")
+        ...     [file.name for file in Path(folder).iterdir()]
+        ['result.json']
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a folder; name a file to write")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(_mode_of_result(target))
+        yield temporary
+        temporary.replace(target)
+    except BaseException:  # an interrupt too must leave nothing behind
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _mode_of_result(target: Path) -> int:
+    """The permissions that an ordinary ``open(target, "w")`` would leave; mkstemp makes files private."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
