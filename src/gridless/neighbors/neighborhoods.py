@@ -57,3 +57,15 @@ class Neighborhoods:
         return Neighborhoods(
             self.indices.to(device, non_blocking=non_blocking), self.offsets.to(device, non_blocking=non_blocking)
         )
+
+    @staticmethod
+    def from_counts(indices: Tensor, counts: Tensor) -> Neighborhoods:
+        """Rows of these lengths [M] over consecutive ``indices`` [E]."""
+        return Neighborhoods(indices, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+
+    def select_queries(self, queries: Tensor) -> Neighborhoods:
+        """The rows of these queries [M'] int64, in that order."""
+        counts = self.counts()[queries]
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        shift = torch.repeat_interleave(self.offsets[queries] - offsets[:-1], counts)
+        return Neighborhoods(self.indices[shift + torch.arange(len(shift), device=shift.device)], offsets)
