@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -69,3 +71,88 @@ class Neighborhoods:
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         shift = torch.repeat_interleave(self.offsets[queries] - offsets[:-1], counts)
         return Neighborhoods(self.indices[shift + torch.arange(len(shift), device=shift.device)], offsets)
+
+    @staticmethod
+    def from_edge_index(edge_index: Tensor, num_queries: int) -> Neighborhoods:
+        """Rows from [2, E] pairs (source; query), in any order; pairs of a query keep theirs."""
+        if edge_index.ndim != 2 or edge_index.shape[0] != 2:
+            raise ValueError(
+                f"Neighborhoods.from_edge_index: edge_index must be [2, E], got shape {tuple(edge_index.shape)}"
+            )
+        source, query = edge_index
+        if len(query) and not (int(query.min()) >= 0 and int(query.max()) < num_queries):
+            raise ValueError(
+                f"Neighborhoods.from_edge_index: queries must be in [0, {num_queries}), "
+                f"got {int(query.min())} to {int(query.max())}"
+            )
+        sorted_query, order = query.sort(stable=True)
+        return Neighborhoods.from_counts(source[order], torch.bincount(sorted_query, minlength=num_queries))
+
+    @staticmethod
+    def from_dense(indices: Tensor, missing: int = -1) -> Neighborhoods:
+        """Rows from a table [M, K] int64 in which ``missing`` fills the shorter rows."""
+        if indices.ndim != 2:
+            raise ValueError(f"Neighborhoods.from_dense: indices must be [M, K], got shape {tuple(indices.shape)}")
+        present = indices != missing
+        return Neighborhoods.from_counts(indices[present], present.sum(dim=1))
+
+    @staticmethod
+    def from_triangles(triangles: Tensor, num_points: int, include_self: bool = True) -> Neighborhoods:
+        """One-ring of each mesh vertex from triangles [T, 3] int64; rows sorted by index, without repetitions."""
+        if triangles.ndim != 2 or triangles.shape[1] != 3:
+            raise ValueError(
+                f"Neighborhoods.from_triangles: triangles must be [T, 3], got shape {tuple(triangles.shape)}"
+            )
+        edges = torch.cat([triangles[:, [a, b]] for a in range(3) for b in range(3) if a != b])
+        edges = edges[edges[:, 0] != edges[:, 1]]
+        if include_self:
+            edges = torch.cat([edges, torch.arange(num_points, device=edges.device)[:, None].expand(-1, 2)])
+        edges = torch.unique(edges, dim=0)
+        rows = Neighborhoods.from_edge_index(edges.T.flip(0), num_points)
+        rows.validate(num_points)
+        return rows
+
+    @staticmethod
+    def concatenate(neighborhoods: Sequence[Neighborhoods], num_sources: Sequence[int]) -> Neighborhoods:
+        """Rows of several clouds one after the other; indices shifted by the sources of the clouds before."""
+        if not neighborhoods or len(neighborhoods) != len(num_sources):
+            raise ValueError(
+                "Neighborhoods.concatenate: give at least one Neighborhoods and one number of sources for each, "
+                f"got {len(neighborhoods)} and {len(num_sources)}"
+            )
+        begins = [0, *accumulate(num_sources)]
+        return Neighborhoods.from_counts(
+            torch.cat([rows.indices + begin for rows, begin in zip(neighborhoods, begins, strict=False)]),
+            torch.cat([rows.counts() for rows in neighborhoods]),
+        )
+
+    def to_edge_index(self) -> Tensor:
+        """[2, E] pairs (source; query), sorted by query."""
+        return torch.stack([self.indices, self.query_indices()])
+
+    def max_count(self) -> int:
+        """Length of the longest row, 0 without rows."""
+        return int(self.counts().max()) if self.num_queries else 0
+
+    def transpose(self, num_sources: int) -> tuple[Neighborhoods, Tensor]:
+        """For each source its queries in increasing order, and which pair of this object each new pair is [E]."""
+        order = self.indices.sort(stable=True)[1]
+        counts = torch.bincount(self.indices, minlength=num_sources)
+        return Neighborhoods.from_counts(self.query_indices()[order], counts), order
+
+    def validate(self, num_sources: int) -> None:
+        """Raise ValueError, naming the first bad row or pair, unless these are rows over ``num_sources`` sources."""
+        if int(self.offsets[0]) != 0:
+            raise ValueError(f"Neighborhoods: offsets must start at 0, got {int(self.offsets[0])}")
+        decreasing = (self.counts() < 0).nonzero()
+        if len(decreasing):
+            raise ValueError(f"Neighborhoods: offsets must not decrease (first: after row {int(decreasing[0])})")
+        if int(self.offsets[-1]) != self.num_pairs:
+            raise ValueError(f"Neighborhoods: offsets must end at {self.num_pairs} pairs, got {int(self.offsets[-1])}")
+        outside = ((self.indices < 0) | (self.indices >= num_sources)).nonzero()
+        if len(outside):
+            pair = int(outside[0])
+            raise ValueError(
+                f"Neighborhoods: indices must be in [0, {num_sources}); "
+                f"{len(outside)} are not (first: pair {pair}, index {int(self.indices[pair])})"
+            )
