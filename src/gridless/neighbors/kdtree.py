@@ -87,7 +87,7 @@ class _TieAwareSearch:
         distances, found = tree.query(
             query, k=np.arange(1, width + 1), distance_upper_bound=self.limit, workers=torch.get_num_threads()
         )
-        return np.asarray(found, np.int64), distances
+        return np.asarray(found, np.int64), np.asarray(distances, np.float64)
 
     def _tied(self, distances: NDArray[np.float64]) -> NDArray[np.bool_]:
         last_kept, last_seen = distances[:, self.k - 1], distances[:, -1]
