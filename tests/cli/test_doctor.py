@@ -1,0 +1,66 @@
+import sys
+import tempfile
+from types import ModuleType
+
+import pytest
+
+from gridless.cli import doctor as doctor_module
+from gridless.cli.doctor import doctor
+
+
+@pytest.fixture
+def implementations(monkeypatch):
+    known = {"reference": "", "blocked": ""}
+    api = ModuleType("gridless.ops.convolution.api")
+    api.available_implementations = lambda: known
+    monkeypatch.setitem(sys.modules, "gridless.ops.convolution.api", api)
+    monkeypatch.setenv("COLUMNS", "200")
+    return known
+
+
+def states():
+    return {check.name: (check.state, check.detail) for check in doctor_module._all_checks()}
+
+
+def test_a_working_machine_gives_zero(implementations, capsys):
+    assert doctor() == 0
+    printed = capsys.readouterr().out
+    assert "everything needed works" in printed
+    assert 'impl="blocked"' in printed
+    assert "100 points compressed and read back" in printed
+
+
+def test_an_optional_implementation_that_cannot_run_is_a_warning_with_its_reason(implementations):
+    implementations["triton"] = "no GPU"
+    assert states()['continuous_conv impl="triton"'] == ("warning", "no GPU")
+    assert doctor() == 0
+
+
+def test_a_core_implementation_that_cannot_run_fails(implementations, capsys):
+    implementations["blocked"] = "broken"
+    assert doctor() == 1
+    assert 'failed: continuous_conv impl="blocked"' in capsys.readouterr().out
+
+
+def test_a_missing_core_package_fails_and_the_rest_is_still_shown(implementations, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lazrs", None)
+    assert states()["lazrs"][0] == "failed"
+    assert states()["temporary folder"][0] in ("ok", "warning")
+    assert doctor() == 1
+
+
+def test_a_temporary_folder_that_cannot_be_written_fails(implementations, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    assert states()["temporary folder"][0] == "failed"
+
+
+def test_wait_policy_is_advised_unless_passive(implementations, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert states()["OMP_WAIT_POLICY"][0] == "warning"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert states()["OMP_WAIT_POLICY"][0] == "ok"
+
+
+def test_more_threads_than_cores_is_a_warning(implementations, monkeypatch):
+    monkeypatch.setattr(doctor_module, "_usable_cores", lambda: 0)
+    assert states()["cores"][0] == "warning"
