@@ -67,7 +67,7 @@ def write(path: Path, cloud: PointCloud) -> None:
     labels = label_path(path)
     if "label" not in cloud and labels.exists():
         raise ValueError(
-            f"write: {labels} exists, but the cloud has no column 'label'; it would be read as the labels of {path.name}: "
+            f"write: {labels} exists, but the cloud has no column 'label'; it would be read as that of {path.name}: "
             "add the column or write under another name"
         )
     values = np.zeros((len(cloud), 4), "<f4")

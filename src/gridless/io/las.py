@@ -32,7 +32,7 @@ LONGEST_DIMENSION_NAME = 32
 
 
 def open_chunks(path: Path, chunk_size: int = POINTS_PER_BLOCK) -> PointChunks:
-    """Open a LAS or LAZ file; clouds carry the header as metadata ``las_header`` and the reference system as ``crs``."""
+    """Open LAS or LAZ; clouds carry the header as metadata ``las_header`` and the reference system as ``crs``."""
     with contextlib.ExitStack() as on_failure:
         file = on_failure.enter_context(path.open("rb"))
         _check_promises(path, file)
@@ -40,7 +40,9 @@ def open_chunks(path: Path, chunk_size: int = POINTS_PER_BLOCK) -> PointChunks:
             reader = laspy.LasReader(file)
         header = reader.header
         if not (np.isfinite([header.scales, header.offsets]).all() and np.all(header.scales != 0)):
-            raise ReadError(path, f"scales {header.scales.tolist()} or offsets {header.offsets.tolist()} are not usable")
+            raise ReadError(
+                path, f"scales {header.scales.tolist()} or offsets {header.offsets.tolist()} are not usable"
+            )
         record_bytes = header.point_count * header.point_format.size
         point_bytes = path.stat().st_size - header.offset_to_point_data
         if not header.are_points_compressed and record_bytes > point_bytes:
@@ -143,9 +145,7 @@ def _check_promises(path: Path, file: BinaryIO) -> None:
             )
 
 
-def _read_block(
-    path: Path, reader: laspy.LasReader, start: int, stop: int, metadata: dict[str, Any]
-) -> PointCloud:
+def _read_block(path: Path, reader: laspy.LasReader, start: int, stop: int, metadata: dict[str, Any]) -> PointCloud:
     header = reader.header
     with _damage_reported(path, f"header promises {header.point_count} points, but they cannot be read", start):
         if start == stop:
@@ -243,7 +243,9 @@ def _declare_dimensions(header: laspy.LasHeader, columns: dict[str, NDArray[Any]
     standard = set(header.point_format.standard_dimension_names)
     for clash in ("x", "y", "z", *INTEGER_COORDINATES):
         if clash in columns:
-            raise ValueError(f"write: a column named {clash!r} cannot be stored in LAS beside the coordinates; rename it")
+            raise ValueError(
+                f"write: a column named {clash!r} cannot be stored in LAS beside the coordinates; rename it"
+            )
     kept = set()
     for info in list(header.point_format.extra_dimensions):
         if info.name in columns and _holds(info, columns[info.name]):
@@ -261,7 +263,7 @@ def _declare_dimensions(header: laspy.LasHeader, columns: dict[str, NDArray[Any]
             if taken:
                 raise ValueError(f"write: column {name!r} is stored as {name}_0, ..., but {taken[0]!r} exists already")
             columns.update(split)
-            new = {part: values.dtype.str[1:] for part in split}
+            new = dict.fromkeys(split, values.dtype.str[1:])
         else:
             new = {name: f"{num_elements}{values.dtype.str[1:]}" if values.ndim == 2 else values.dtype.str[1:]}
         for part, type_name in new.items():
@@ -297,7 +299,7 @@ def _store(record: laspy.ScaleAwarePointRecord, info: Any, values: NDArray[Any],
         got = f"shape {values.shape}" if values.ndim != 1 else f"{values[~fits][0]}"
         bits = f"{info.num_bits}-bit {'signed' if info.kind.name.startswith('Signed') else 'unsigned'} integers"
         raise ValueError(
-            f"write: column {info.name!r} is stored as {bits} [N] in LAS point format {point_format}, got {got}; change the "
-            "values, or store them under another column name"
+            f"write: column {info.name!r} is stored as {bits} [N] in LAS point format {point_format}, got {got}; "
+            "change the values, or store them under another column name"
         )
     record[info.name] = values

@@ -34,9 +34,7 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
         shapes = {name: _shape(path, archive.zip, name) for name in archive.files}
         name_of_positions = next((name for name in POSITION_NAMES if name in shapes), None)
         if name_of_positions is None:
-            raise ReadError(
-                path, f"has no array {', '.join(POSITION_NAMES)}; it has {', '.join(shapes) or 'none'}"
-            )
+            raise ReadError(path, f"has no array {', '.join(POSITION_NAMES)}; it has {', '.join(shapes) or 'none'}")
         shape = shapes[name_of_positions]
         if len(shape) != 2 or shape[1] < 1:
             raise ReadError(path, f"array {name_of_positions!r} must be [N, D], got shape {shape}")

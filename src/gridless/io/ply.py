@@ -40,13 +40,13 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
     scalars = [item.name for item in vertex.properties if not isinstance(item, plyfile.PlyListProperty)]
     axes = [name for name in ("x", "y", "z") if name in scalars]
     if axes not in (["x", "y"], ["x", "y", "z"]):
-        raise ReadError(path, f"the element 'vertex' needs properties x, y (and z), it has {', '.join(scalars) or 'none'}")
+        raise ReadError(
+            path, f"the element 'vertex' needs properties x, y (and z), it has {', '.join(scalars) or 'none'}"
+        )
 
     def rows(start: int, stop: int) -> PointCloud:
         part = fields[start:stop]
-        columns = {
-            name: part[name].astype(part.dtype[name].newbyteorder("=")) for name in scalars if name not in axes
-        }
+        columns = {name: part[name].astype(part.dtype[name].newbyteorder("=")) for name in scalars if name not in axes}
         return PointCloud(np.stack([part[axis].astype(np.float64) for axis in axes], axis=1), columns)
 
     return PointChunks(len(fields), chunk_size, rows)
@@ -68,13 +68,17 @@ def write(path: Path, cloud: PointCloud, ascii: bool = False, byte_order: str = 
         raise ValueError(f"write: PLY positions are [N, 2] or [N, 3], got shape {cloud.positions.shape}")
     if byte_order not in ("<", ">"):
         raise ValueError(f"write: byte_order must be '<' or '>', got {byte_order!r}")
-    properties: dict[str, NDArray[Any]] = {axis: cloud.positions[:, index] for index, axis in enumerate("xyz"[: cloud.dim])}
+    properties: dict[str, NDArray[Any]] = {
+        axis: cloud.positions[:, index] for index, axis in enumerate("xyz"[: cloud.dim])
+    }
     for name, values in cloud.columns.items():
         flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
         names = [name] if values.ndim == 1 else [f"{name}_{index}" for index in range(flat.shape[1])]
         for index, part in enumerate(names):
             if part in properties or not re.fullmatch(r"[!-~]+", part):
-                raise ValueError(f"write: {part!r} cannot be a PLY property: it is taken or has spaces; rename the column")
+                raise ValueError(
+                    f"write: {part!r} cannot be a PLY property: it is taken or has spaces; rename the column"
+                )
             properties[part] = _storable(name, flat[:, index])
     vertices = np.empty(len(cloud), dtype=[(name, values.dtype) for name, values in properties.items()])
     for name, values in properties.items():
