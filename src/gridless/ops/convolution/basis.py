@@ -1,0 +1,135 @@
+"""Bases φ: R^D -> R^H in which kernels are expanded, g(z) = Σ_h φ_h(z) W_h.
+
+A basis is a name and a function ``(z [E, D], parameters) -> φ [E, H]`` of plain differentiable torch operations.
+The operators never look inside, so ``register_basis`` is all that a new kernel family takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BasisFunction = Callable[[Tensor, Sequence[Tensor]], Tensor]
+ParameterGradient = Callable[[Tensor, Sequence[Tensor], Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A function φ and, where automatic differentiation is too slow for it, its gradient by hand.
+
+    Args:
+        evaluate: ``(z [E, D], parameters) -> φ [E, H]``.
+        parameter_gradient: ``(z, parameters, ∂φ [E, H]) -> ∂parameters``; None leaves it to autograd.
+    """
+
+    evaluate: BasisFunction
+    parameter_gradient: ParameterGradient | None = None
+
+
+BASES: dict[str, Basis] = {}
+
+#: The basis whose values are given, one row a pair: parameters = [φ [E, H]].
+GIVEN = "given"
+
+
+def register_basis(name: str, function: BasisFunction, parameter_gradient: ParameterGradient | None = None) -> None:
+    """Make ``function`` usable as ``basis=name``.
+
+    Args:
+        name: a new name; registering one twice is an error.
+        function: ``(z [E, D], parameters) -> φ [E, H]``, row by row independent, in differentiable torch operations.
+        parameter_gradient: optional faster ``(z, parameters, ∂φ) -> ∂parameters``, equal to what autograd gives.
+
+    Raises:
+        ValueError: the name is taken.
+
+    Example:
+        >>> register_basis("example_monomials", lambda z, parameters: torch.cat([torch.ones_like(z[:, :1]), z], dim=1))
+        >>> BASES["example_monomials"].evaluate(torch.tensor([[2.0, 3.0]]), []).tolist()
+        [[1.0, 2.0, 3.0]]
+    """
+    if name in BASES or name == GIVEN:
+        raise ValueError(f"register_basis: {name!r} is already a basis")
+    BASES[name] = Basis(function, parameter_gradient)
+
+
+def _append_one(values: Tensor) -> Tensor:
+    """The constant that carries the bias of the kernel's last layer."""
+    return functional.pad(values, (0, 1), value=1.0)
+
+
+@dataclass(frozen=True)
+class _Activation:
+    function: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    """(gradient of the output, input) -> gradient of the input."""
+
+
+_ACTIVATIONS = {
+    "relu": _Activation(functional.relu, lambda grad, x: torch.ops.aten.threshold_backward(grad, x, 0.0)),
+    "silu": _Activation(functional.silu, torch.ops.aten.silu_backward),
+    "gelu": _Activation(functional.gelu, torch.ops.aten.gelu_backward),
+    "sine": _Activation(torch.sin, lambda grad, x: grad * x.cos()),
+}
+
+
+def _register_mlp(name: str, activation: _Activation) -> None:
+    """Hidden layers of an MLP and a constant 1; parameters = [V1 [H1, D], b1 [H1], V2 [H2, H1], b2 [H2], ...]."""
+
+    def evaluate(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        hidden = z
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            hidden = activation.function(functional.linear(hidden, weight, bias))
+        return _append_one(hidden)
+
+    def parameter_gradient(z: Tensor, parameters: Sequence[Tensor], grad_phi: Tensor) -> list[Tensor]:
+        layers = list(zip(parameters[::2], parameters[1::2], strict=True))
+        inputs, preactivations = [z], []
+        for weight, bias in layers:
+            preactivations.append(functional.linear(inputs[-1], weight, bias))
+            inputs.append(activation.function(preactivations[-1]))
+        grad_hidden = grad_phi[:, :-1]
+        gradients: list[Tensor] = []
+        for layer in reversed(range(len(layers))):
+            grad_preactivation = activation.backward(grad_hidden, preactivations[layer])
+            gradients = [grad_preactivation.T @ inputs[layer], grad_preactivation.sum(dim=0), *gradients]
+            grad_hidden = grad_preactivation @ layers[layer][0]
+        return gradients
+
+    register_basis(name, evaluate, parameter_gradient)
+
+
+def _fourier(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """cos and sin of z·B, and a constant 1; parameters = [B [D, F]] in radians per unit of z."""
+    phase = z @ parameters[0]
+    return _append_one(torch.cat([phase.cos(), phase.sin()], dim=1))
+
+
+def _distance(difference: Tensor) -> Tensor:
+    """Norm over the last axis with gradient 0, instead of NaN, where it is 0."""
+    squared = difference.square().sum(dim=-1)
+    positive = squared > 0
+    return torch.where(positive, squared, 1.0).sqrt() * positive
+
+
+def _gaussian_radial(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """exp(-(|z| - r_h)² / 2 s_h²), the same in all directions; parameters = [r [H], s [H]]."""
+    centers, widths = parameters
+    return torch.exp(-0.5 * ((_distance(z)[:, None] - centers) / widths).square())
+
+
+def _kernel_points(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """max(0, 1 - |z - p_h| / s), linear correlation with points; parameters = [p [H, D], s []]."""
+    points, influence = parameters
+    return functional.relu(1.0 - _distance(z[:, None, :] - points) / influence)
+
+
+for _name, _activation in _ACTIVATIONS.items():
+    _register_mlp(f"mlp_{_name}", _activation)
+register_basis("fourier", _fourier)
+register_basis("gaussian_radial", _gaussian_radial)
+register_basis("kernel_points", _kernel_points)

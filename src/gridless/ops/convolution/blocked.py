@@ -1,0 +1,195 @@
+"""The same sum without ever building a kernel, in blocks of rows that fit into the cache.
+
+    F(φ, f, W, g) = Σ_e Σ_h Σ_c Σ_o φ_eh f_{j(e)c} W_hco g_{i(e)o}
+
+is linear in each argument: the forward pass is ∂F/∂g, the backward pass the other three derivatives. All of them come
+out of one loop over blocks of compressed rows. Rows are queries ("aggregate first": P_ihc = Σ φ f, then one GEMM with
+W) or, with f and g exchanged, sources ("transform first": T_jho = f_j W_h, then Σ φ T), whichever is cheaper. φ, P and
+T exist for one block at a time and are computed again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gridless.ops.convolution.basis import BASES, GIVEN
+from gridless.ops.convolution.blocks import Block, Problem, Workspace, blocks, evaluate_phi
+from gridless.ops.convolution.kernel import compute_dtype
+
+_workspace = Workspace()
+
+
+@dataclass
+class _Sums:
+    """Where derivatives of F are accumulated; None (or False) where one is not wanted.
+
+    ``row`` and ``col`` are ∂F/∂ the tensor on that side; a tensor on the row side is written once, row by row.
+    """
+
+    row: Tensor | None = None
+    col: Tensor | None = None
+    weight: Tensor | None = None
+    phi: bool = False
+
+
+def forward(problem: Problem) -> Tensor:
+    """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in the features' dtype."""
+    features = problem.features
+    shape = (problem.query_positions.shape[0], problem.weight.shape[-1])
+    if problem.aggregates_first():
+        out = features.new_zeros(shape)
+        sums, row, col = _Sums(row=out), None, features
+    else:
+        out = features.new_zeros(shape, dtype=compute_dtype(features))
+        sums, row, col = _Sums(col=out), features, None
+    for _ in _contract(problem, row, col, sums):
+        pass
+    return out.to(features.dtype)
+
+
+def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+    """∂F/∂ each wanted tensor of ``problem.differentiable()``, by name and in its dtype, for g = ``grad_out``."""
+    dtype = compute_dtype(problem.features)
+    tensors = problem.differentiable()
+    totals = {name: torch.zeros_like(tensors[name], dtype=dtype) for name in tensors if name in wanted}
+    behind_phi = [name for name in totals if name not in ("features", "weight")]
+    rows_are_queries = problem.aggregates_first()
+    sums = _Sums(phi=bool(behind_phi))
+    if rows_are_queries:
+        row, col, sums.col = grad_out, problem.features, totals.get("features")
+    else:
+        row, col, sums.row = problem.features, grad_out, totals.get("features")
+    if "weight" in totals:
+        sums.weight = totals["weight"] = torch.zeros_like(_col_to_row_weight(problem, rows_are_queries, dtype))
+    for block, grad_phi in _contract(problem, row, col, sums):
+        _pull_back_phi(problem, block, grad_phi, totals, behind_phi)
+    if "weight" in totals and not rows_are_queries:
+        totals["weight"] = totals["weight"].transpose(1, 2)
+    return {name: total.to(tensors[name].dtype).contiguous() for name, total in totals.items()}
+
+
+def _col_to_row_weight(problem: Problem, rows_are_queries: bool, dtype: torch.dtype) -> Tensor:
+    """W as [H, C_col, C_row], contiguous."""
+    weight = problem.weight.to(dtype)
+    return (weight if rows_are_queries else weight.transpose(1, 2)).contiguous()
+
+
+def _contract(
+    problem: Problem, row: Tensor | None, col: Tensor | None, sums: _Sums
+) -> Iterator[tuple[Block, Tensor]]:
+    """Walk all blocks, accumulate what ``sums`` wants, and hand out ∂F/∂φ [S, H] block by block where it is wanted."""
+    dtype = compute_dtype(problem.features)
+    rows_are_queries = problem.aggregates_first()
+    weight = _col_to_row_weight(problem, rows_are_queries, dtype)
+    contract_block = _contract_depthwise if problem.depthwise else _contract_full
+    tensors = problem.differentiable()
+    basis = problem.kernel.basis
+    for block in blocks(problem, rows_are_queries):
+        phi = block.mask(evaluate_phi(problem.kernel, block.gather_phi_inputs(tensors, basis), dtype))
+        grad_phi = contract_block(block, phi, row, col, weight, sums)
+        if grad_phi is not None:
+            yield block, block.mask(grad_phi)
+
+
+def _gather(values: Tensor, rows: Tensor, like: Tensor) -> Tensor:
+    """values[rows] in the dtype of ``like``, in kept memory."""
+    gathered = _workspace.take("gathered", (rows.numel(), values.shape[1]), values)
+    torch.index_select(values, 0, rows, out=gathered)
+    return gathered.to(like.dtype)
+
+
+def _contract_full(
+    block: Block, phi: Tensor, row: Tensor | None, col: Tensor | None, weight: Tensor, sums: _Sums
+) -> Tensor | None:
+    """Derivatives of F in one block for full kernels, weight [H, C_col, C_row]; returns ∂F/∂φ where wanted."""
+    num_rows, length = block.shape
+    width, col_channels, row_channels = weight.shape
+    flat_weight = weight.view(width * col_channels, row_channels)
+    phi = phi.view(num_rows, length, width)
+    if col is not None:
+        gathered = _gather(col, block.columns, phi).view(num_rows, length, col_channels)
+    if row is not None:
+        block_row = row[block.rows].to(phi.dtype)
+
+    if sums.row is not None or sums.weight is not None:
+        aggregated = _workspace.take("aggregated", (num_rows, width, col_channels), phi)
+        torch.bmm(phi.transpose(1, 2), gathered, out=aggregated)
+        flat = aggregated.view(num_rows, width * col_channels)
+        if sums.row is not None:
+            sums.row[block.rows] = (flat @ flat_weight).to(sums.row.dtype)
+        if sums.weight is not None:
+            sums.weight.view(flat_weight.shape).addmm_(flat.T, block_row)
+    if sums.col is None and not sums.phi:
+        return None
+
+    transformed = _workspace.take("transformed", (num_rows, width * col_channels), phi)
+    torch.mm(block_row, flat_weight.T, out=transformed)
+    transformed = transformed.view(num_rows, width, col_channels)
+    if sums.col is not None:
+        messages = _workspace.take("messages", (num_rows, length, col_channels), phi)
+        torch.bmm(phi, transformed, out=messages)
+        sums.col.index_add_(0, block.columns, messages.view(-1, col_channels))
+    if not sums.phi:
+        return None
+    grad_phi = _workspace.take("grad_phi", (num_rows, length, width), phi)
+    return torch.bmm(gathered, transformed.transpose(1, 2), out=grad_phi).view(-1, width)
+
+
+def _contract_depthwise(
+    block: Block, phi: Tensor, row: Tensor | None, col: Tensor | None, weight: Tensor, sums: _Sums
+) -> Tensor | None:
+    """The same for factorized kernels, weight [H, C]: the kernel of a pair is a vector of C numbers, κ = φ W."""
+    num_rows, length = block.shape
+    channels = weight.shape[1]
+    kernels = _workspace.take("kernels", (phi.shape[0], channels), phi)
+    torch.mm(phi, weight, out=kernels)
+    if col is not None:
+        gathered = _gather(col, block.columns, phi)
+    if sums.row is not None:
+        products = torch.mul(kernels, gathered, out=_workspace.take("products", (phi.shape[0], channels), phi))
+        sums.row[block.rows] = products.view(num_rows, length, channels).sum(dim=1).to(sums.row.dtype)
+    if row is None:
+        return None
+    block_row = row[block.rows].to(phi.dtype).repeat_interleave(length, dim=0)
+    if sums.col is not None:
+        sums.col.index_add_(0, block.columns, kernels.mul_(block_row))
+    if sums.weight is None and not sums.phi:
+        return None
+    grad_kernels = block_row.mul_(gathered)
+    if sums.weight is not None:
+        sums.weight.addmm_(phi.T, grad_kernels)
+    return grad_kernels @ weight.T if sums.phi else None
+
+
+def _pull_back_phi(
+    problem: Problem, block: Block, grad_phi: Tensor, totals: dict[str, Tensor], behind_phi: list[str]
+) -> None:
+    """Add to ``totals`` what ∂F/∂φ of one block means for positions, extents and the kernel's parameters."""
+    kernel = problem.kernel
+    dtype = grad_phi.dtype
+    inputs = block.gather_phi_inputs(problem.differentiable(), kernel.basis)
+    by_hand = None if kernel.basis == GIVEN else BASES[kernel.basis].parameter_gradient
+    if by_hand is not None and all(name.startswith("basis.") for name in behind_phi):
+        z = (inputs["query_positions"] - inputs["source_positions"]).to(dtype)
+        kernel = kernel.to(dtype)
+        window = kernel.window_values(z, inputs.get("extents"))
+        grad_basis = grad_phi if window is None else grad_phi.mul_(window[:, None])
+        for place, gradient in enumerate(by_hand(z, kernel.basis_parameters, grad_basis)):
+            if f"basis.{place}" in totals:
+                totals[f"basis.{place}"] += gradient
+        return
+
+    def phi_of(*values: Tensor) -> Tensor:
+        return evaluate_phi(kernel, inputs | dict(zip(behind_phi, values, strict=True)), dtype)
+
+    _, pull_back = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
+    for name, gradient in zip(behind_phi, pull_back(grad_phi), strict=True):
+        rows = block.rows_of(name, kernel.basis)
+        if rows is None:
+            totals[name] += gradient
+        else:
+            totals[name].index_add_(0, rows, gradient.to(dtype))

@@ -1,0 +1,43 @@
+"""The definition, as plain as it can be written: the kernel of every pair is built and kept.
+
+    out_i = Σ_{j in N(i)} g(x_i - y_j) f_j ,    g(z) = Σ_h φ_h(z) W_h
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gridless.ops.convolution.basis import GIVEN
+from gridless.ops.convolution.kernel import Kernel, PairInputs, compute_dtype
+from gridless.ops.rows import pair_rows
+
+
+def convolve(
+    features: Tensor,
+    source_positions: Tensor,
+    query_positions: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    kernel: Kernel,
+    extents: Tensor | None,
+) -> Tensor:
+    """Arguments as in ``gridless.ops.convolution.api``; needs memory for E · C_in · C_out numbers."""
+    dtype = compute_dtype(features)
+    rows = pair_rows(offsets, indices.numel())
+    pairs = PairInputs(
+        source_positions=source_positions[indices],
+        query_positions=query_positions[rows],
+        extents=None if extents is None else extents[rows],
+        basis_values=kernel.basis_parameters[0] if kernel.basis == GIVEN else None,
+    )
+    phi = kernel.to(dtype).evaluate(pairs, dtype)
+    pair_features = features[indices].to(dtype)
+    if weight.ndim == 3:
+        kernels = torch.einsum("eh,hco->eco", phi, weight.to(dtype))
+        messages = torch.einsum("eco,ec->eo", kernels, pair_features)
+    else:
+        messages = (phi @ weight.to(dtype)) * pair_features
+    out = messages.new_zeros(query_positions.shape[0], messages.shape[1])
+    return out.index_add(0, rows, messages).to(features.dtype)

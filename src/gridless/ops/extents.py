@@ -1,0 +1,57 @@
+"""How large each support is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gridless.ops.rows import row_blocks
+
+_MAX_SLOTS = 2**20
+
+
+@torch.library.custom_op("gridless::farthest_pair", mutates_args=())
+def _farthest_pair(
+    source_positions: Tensor, query_positions: Tensor, indices: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Per row: the source farthest from the query [M] (0 for an empty row) and whether there is one [M] bool."""
+    num_rows = query_positions.shape[0]
+    farthest = torch.zeros(num_rows, dtype=torch.int64, device=indices.device)
+    for block in row_blocks(offsets, max_pairs=_MAX_SLOTS, max_rows=_MAX_SLOTS):
+        sources = indices[block.pairs]
+        z = query_positions[block.rows][:, None, :] - source_positions[sources]
+        place = z.square().sum(dim=2).argmax(dim=1, keepdim=True)
+        farthest[block.rows] = sources.gather(1, place)[:, 0]
+    return farthest, offsets.diff() > 0
+
+
+@_farthest_pair.register_fake
+def _(source_positions, query_positions, indices, offsets):  # type: ignore[no-untyped-def]
+    num_rows = query_positions.shape[0]
+    return indices.new_empty(num_rows), indices.new_empty(num_rows, dtype=torch.bool)
+
+
+def support_extents(source_positions: Tensor, query_positions: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+    """Distance from each query to the farthest source of its support, differentiable: max_{j in N(i)} |x_i - y_j|.
+
+    Args:
+        source_positions: [N, D].
+        query_positions: [M, D].
+        indices: [E] int64.
+        offsets: [M + 1] int64.
+
+    Returns:
+        [M] in the positions' dtype and unit; 0 for an empty support.
+
+    Example:
+        >>> positions = torch.tensor([[0.0], [3.0]])
+        >>> support_extents(positions, positions, torch.tensor([0, 1]), torch.tensor([0, 2, 2])).tolist()
+        [3.0, 0.0]
+    """
+    if source_positions.shape[0] == 0:
+        return query_positions.new_zeros(query_positions.shape[0])
+    farthest, occupied = _farthest_pair(source_positions.detach(), query_positions.detach(), indices, offsets)
+    squared = (query_positions - source_positions[farthest]).square().sum(dim=1)
+    # The square root has no derivative at 0; nor has the extent of an empty support or of a single point.
+    usable = occupied & (squared > 0)
+    return torch.where(usable, squared, 1.0).sqrt() * usable
