@@ -181,7 +181,8 @@ def _reference_system(header: laspy.LasHeader) -> str | None:
     """The coordinate reference system as WKT or "EPSG:code", or None."""
     records = [*header.vlrs, *(header.evlrs or [])]
     for record in records:
-        if isinstance(record, laspy.vlrs.known.WktCoordinateSystemVlr) and record.string.strip("\0 "):
+        # Some writers leave the record empty, or a pair of quotes in it.
+        if isinstance(record, laspy.vlrs.known.WktCoordinateSystemVlr) and "[" in record.string:
             return str(record.string).strip("\0 ")
     codes = {
         key.id: key.value_offset

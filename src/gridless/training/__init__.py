@@ -1,0 +1,18 @@
+"""Recipes and the training loop; the only place that imports lightning."""
+
+from gridless.training.curves import read_curves
+from gridless.training.fit import MODEL_FILE, RECIPE_FILE, TrainedRun, fit
+from gridless.training.module import DivergedError
+from gridless.training.recipe import Recipe, load_recipe, write_recipe
+
+__all__ = [
+    "MODEL_FILE",
+    "RECIPE_FILE",
+    "DivergedError",
+    "Recipe",
+    "TrainedRun",
+    "fit",
+    "load_recipe",
+    "read_curves",
+    "write_recipe",
+]

@@ -15,7 +15,7 @@ from gridless.ops.convolution.kernel import Kernel, PairInputs
 from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
 
 # Numbers in one block's sums, and in its φ and gathered features: small enough for a core's second-level cache.
-BLOCK_ELEMENTS = 2**18
+BLOCK_ELEMENTS = 2**19
 # Sorting the pairs by source costs about as much as this many multiply-adds a pair.
 _SORT_MULTIPLY_ADDS = 1000
 
