@@ -1,0 +1,5 @@
+"""Interpolation over supports as a function of tensors."""
+
+from gridless.ops.interpolation.api import interpolate
+
+__all__ = ["interpolate"]

@@ -1,0 +1,186 @@
+"""The parametric continuous convolution as a module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gridless.neighbors import Neighborhoods
+from gridless.ops.convolution import continuous_conv
+from gridless.ops.convolution.kernel import Kernel, PairInputs
+
+
+class ContinuousConv(nn.Module):
+    """Parametric continuous convolution: the kernel is an MLP over the offset between an output and an input point.
+
+    out_i = b + (1/|N(i)|) Σ_{j in N(i)} g(x_i - y_j) f_j with g(z) = w(|z| / extent_i) · MLP(z / scale). The MLP has
+    ReLU (or another activation) after each hidden layer and ends in a linear layer to C_out × C_in numbers.
+
+    Args:
+        in_channels: C_in.
+        out_channels: C_out.
+        dim: D, number of coordinates.
+        hidden: widths of the MLP's hidden layers; the last one is what cost and memory grow with.
+        window: None (hard support), "gaussian" (learned width) or "polynomial".
+        reduce: "mean", "sum" or "density" (then ``forward`` takes the density at the sources).
+        bias: add a learned b [C_out].
+        activation: of the hidden layers: "relu", "silu", "gelu" or "sine".
+        factorized: the paper's cheaper kernels: a linear layer C_in → C_out, then one kernel value a channel.
+        scale: length, in the unit of the positions, that the MLP sees as 1; about the size of a support is best.
+        impl: see ``gridless.continuous_conv``.
+
+    Raises:
+        ValueError: a count is not positive, or an unknown window, activation or reduction.
+
+    Source:
+        Wang et al., "Deep Parametric Continuous Convolutional Neural Networks", CVPR 2018, sections 3.1 and 3.2.
+
+    Example:
+        >>> from gridless.neighbors import knn
+        >>> positions, queries = torch.randn(100, 3), torch.randn(20, 3)
+        >>> conv = ContinuousConv(8, 16)
+        >>> conv(torch.randn(100, 8), positions, queries, knn(positions, queries, 5)).shape
+        torch.Size([20, 16])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        dim: int = 3,
+        hidden: Sequence[int] = (16, 32),
+        window: str | None = None,
+        reduce: str = "mean",
+        bias: bool = True,
+        *,
+        activation: str = "relu",
+        factorized: bool = False,
+        scale: float = 1.0,
+        impl: str = "auto",
+    ) -> None:
+        super().__init__()
+        counts = {"in_channels": in_channels, "out_channels": out_channels, "dim": dim}
+        counts |= {f"hidden[{place}]": width for place, width in enumerate(hidden)}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"ContinuousConv: {name} must be at least 1, got {count}")
+        choices = {
+            "window": (window, (None, "gaussian", "polynomial")),
+            "activation": (activation, ("relu", "silu", "gelu", "sine")),
+            "reduce": (reduce, ("mean", "sum", "density")),
+        }
+        for name, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise ValueError(f"ContinuousConv: {name} must be one of {allowed}, got {value!r}")
+        if not scale > 0:
+            raise ValueError(f"ContinuousConv: scale must be positive, got {scale}")
+        self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
+        self.hidden, self.activation = tuple(hidden), activation
+        self.window, self.reduce, self.factorized = window, reduce, factorized
+        self.scale, self.impl = float(scale), impl
+
+        widths = (dim, *hidden)
+        layers = [nn.Linear(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)]
+        self.kernel_layers = nn.ModuleList(layers)
+        # One row a hidden unit and one for the bias of the MLP's last layer.
+        basis_width = widths[-1] + 1
+        self.linear = nn.Linear(in_channels, out_channels, bias=False) if factorized else None
+        shape = (basis_width, out_channels) if factorized else (basis_width, in_channels, out_channels)
+        self.weight = nn.Parameter(torch.empty(shape))
+        fan_in = basis_width if factorized else basis_width * in_channels
+        nn.init.uniform_(self.weight, -math.sqrt(3 / fan_in), math.sqrt(3 / fan_in))
+        self.window_log_width = nn.Parameter(torch.tensor(math.log(0.5))) if window == "gaussian" else None
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(
+        self,
+        features: Tensor,
+        source_positions: Tensor,
+        query_positions: Tensor,
+        neighborhoods: Neighborhoods,
+        *,
+        density: Tensor | None = None,
+        extents: Tensor | float | None = None,
+    ) -> Tensor:
+        """Convolve ``features`` at the sources to the queries.
+
+        Args:
+            features: [N, C_in].
+            source_positions: [N, D].
+            query_positions: [M, D].
+            neighborhoods: supports of the M queries among the N sources.
+            density: [N] sampling density at the sources, for ``reduce="density"``.
+            extents: size of the supports for the window, one number or [M]; None takes each support's farthest pair.
+
+        Returns:
+            [M, C_out].
+        """
+        if self.linear is not None:
+            features = self.linear(features)
+        if extents is not None:
+            extents = extents / self.scale
+        out = continuous_conv(
+            features,
+            self._scaled(source_positions),
+            self._scaled(query_positions),
+            neighborhoods.indices,
+            neighborhoods.offsets,
+            self.weight,
+            basis=f"mlp_{self.activation}",
+            basis_parameters=self._basis_parameters(),
+            window=self.window or "none",
+            window_parameters=self._window_parameters(),
+            extents=extents,
+            density=density,
+            reduce=self.reduce,
+            impl=self.impl,
+        )
+        return out if self.bias is None else out + self.bias.to(out.dtype)
+
+    def kernel_at(self, relative_positions: Tensor, extents: Tensor | float | None = None) -> Tensor:
+        """The learned kernel g at offsets z = query position - source position, to see and to test.
+
+        Args:
+            relative_positions: [E, D].
+            extents: size of the support, one number or [E]; needed with a window.
+
+        Returns:
+            [E, C_out, C_in].
+
+        Raises:
+            ValueError: the layer has a window and no extents are given.
+        """
+        z = self._scaled(relative_positions)
+        if self.window is not None:
+            if extents is None:
+                raise ValueError("kernel_at: a layer with a window needs the extents of the supports")
+            extents = torch.as_tensor(extents / self.scale, dtype=z.dtype, device=z.device).expand(len(z))
+        kernel = Kernel(
+            f"mlp_{self.activation}",
+            tuple(self._basis_parameters()),
+            self.window or "none",
+            tuple(self._window_parameters()),
+        )
+        support = extents if isinstance(extents, Tensor) else None
+        phi = kernel.evaluate(PairInputs(torch.zeros_like(z), z, support, None), self.weight.dtype)
+        if self.linear is not None:
+            return (phi @ self.weight)[:, :, None] * self.linear.weight
+        return torch.einsum("eh,hco->eoc", phi, self.weight)
+
+    def _scaled(self, positions: Tensor) -> Tensor:
+        return positions if self.scale == 1.0 else positions / self.scale
+
+    def _basis_parameters(self) -> list[Tensor]:
+        return [parameter for layer in self.kernel_layers for parameter in (layer.weight, layer.bias)]
+
+    def _window_parameters(self) -> list[Tensor]:
+        return [] if self.window_log_width is None else [self.window_log_width]
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, dim={self.dim}, hidden={self.hidden}, window={self.window}, "
+            f"reduce={self.reduce}, activation={self.activation}, factorized={self.factorized}, scale={self.scale:g}"
+        )

@@ -1,0 +1,47 @@
+"""Inverse-distance interpolation from the sources of each row to its query."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gridless.ops.rows import pair_rows
+from gridless.ops.weighted_sum import weighted_sum
+
+
+def interpolate(
+    features: Tensor,
+    source_positions: Tensor,
+    query_positions: Tensor,
+    indices: Tensor,
+    offsets: Tensor,
+    power: float = 2.0,
+) -> Tensor:
+    """Inverse-distance weighting: out_i = Σ_j w_ij f_j / Σ_j w_ij with w_ij = |x_i - y_j|^-power.
+
+    Args:
+        features: [N, C].
+        source_positions: [N, D].
+        query_positions: [M, D].
+        indices: [E] int64, source of each pair.
+        offsets: [M + 1] int64, row starts.
+        power: how fast the weight falls with the distance.
+
+    Returns:
+        [M, C]; zeros for empty supports. A query that sits on a source takes that source's value.
+
+    Example:
+        >>> f, y, x = torch.tensor([[0.0], [6.0]]), torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]])
+        >>> interpolate(f, y, x, torch.tensor([0, 1]), torch.tensor([0, 2]), power=1.0).tolist()
+        [[2.0]]
+    """
+    num_rows = query_positions.shape[0]
+    rows = pair_rows(offsets, indices.shape[0])
+    squared = (query_positions[rows] - source_positions[indices]).square().sum(dim=1)
+    # Relative to the row's nearest source, so that tiny and huge units neither overflow nor vanish.
+    nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared, "amin")
+    smallest = torch.finfo(squared.dtype).tiny ** 0.5
+    relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest)[rows]
+    weights = relative.pow(-0.5 * power)
+    totals = weights.new_zeros(num_rows).index_add(0, rows, weights)
+    return weighted_sum(features, (weights / totals[rows]).to(features.dtype), indices, offsets)

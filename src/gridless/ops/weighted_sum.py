@@ -1,0 +1,116 @@
+"""Weighted sums over compressed rows: the pair primitive at width one.
+
+    S(w, f)_ic = Σ_e w_e f_{j(e)c} ,   D(g, f)_e = Σ_c g_{i(e)c} f_{j(e)c} ,   T(w, g)_jc = Σ_e w_e g_{i(e)c}
+
+Each one's derivatives are the other two, so three operators give derivatives of any order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
+
+_MAX_SLOT_CHANNELS = 2**20
+
+
+@torch.library.custom_op("gridless::weighted_sum", mutates_args=())
+def weighted_sum(features: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+    """S: sum of weights [E] times features [N, C] over each row, [M, C]; empty rows give zeros.
+
+    Example:
+        >>> features, weights = torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 4.0])
+        >>> weighted_sum(features, weights, torch.tensor([0, 1]), torch.tensor([0, 2, 2])).tolist()
+        [[11.0], [0.0]]
+    """
+    if indices.numel() == 0:
+        return features.new_zeros(offsets.numel() - 1, features.shape[1])
+    return functional.embedding_bag(
+        indices, features, offsets, mode="sum", include_last_offset=True, per_sample_weights=weights.to(features.dtype)
+    )
+
+
+@weighted_sum.register_fake
+def _(features, weights, indices, offsets):  # type: ignore[no-untyped-def]
+    return features.new_empty(offsets.shape[0] - 1, features.shape[1])
+
+
+@torch.library.custom_op("gridless::weighted_scatter", mutates_args=())
+def weighted_scatter(
+    grad_rows: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor, num_sources: int
+) -> Tensor:
+    """T: the transpose of S, rows [M, C] back to sources [N, C], in the order of pairs and so reproducible."""
+    if indices.numel() == 0:
+        return grad_rows.new_zeros(num_sources, grad_rows.shape[1])
+    order, source_offsets = transposed_rows(indices, num_sources)
+    queries = pair_rows(offsets, indices.numel())[order]
+    return functional.embedding_bag(
+        queries,
+        grad_rows.contiguous(),
+        source_offsets,
+        mode="sum",
+        include_last_offset=True,
+        per_sample_weights=weights.to(grad_rows.dtype)[order],
+    )
+
+
+@weighted_scatter.register_fake
+def _(grad_rows, weights, indices, offsets, num_sources):  # type: ignore[no-untyped-def]
+    return grad_rows.new_empty(num_sources, grad_rows.shape[1])
+
+
+@torch.library.custom_op("gridless::pair_dots", mutates_args=())
+def pair_dots(rows: Tensor, features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+    """D: inner product of a pair's row [M, C] and source [N, C], [E]."""
+    dots = features.new_zeros(indices.numel())
+    max_slots = max(1, _MAX_SLOT_CHANNELS // max(1, features.shape[1]))
+    for block in row_blocks(offsets, max_pairs=max_slots, max_rows=max_slots):
+        products = features[indices[block.pairs]] @ rows[block.rows][:, :, None]
+        # Padding slots repeat a row's last pair and write its value once more.
+        dots[block.pairs] = products[:, :, 0]
+    return dots
+
+
+@pair_dots.register_fake
+def _(rows, features, indices, offsets):  # type: ignore[no-untyped-def]
+    return features.new_empty(indices.shape[0])
+
+
+def _save_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    features, weights, indices, offsets = ctx.saved_tensors
+    grad_features = weighted_scatter(grad, weights, indices, offsets, features.shape[0])
+    grad_weights = pair_dots(grad, features, indices, offsets).to(weights.dtype) if ctx.needs_input_grad[1] else None
+    return grad_features if ctx.needs_input_grad[0] else None, grad_weights, None, None
+
+
+def _save_scatter(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+
+
+def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grad_rows, weights, indices, offsets = ctx.saved_tensors
+    grad_weights = pair_dots(grad_rows, grad, indices, offsets).to(weights.dtype)
+    return weighted_sum(grad.contiguous(), weights, indices, offsets), grad_weights, None, None, None
+
+
+def _save_dots(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _dots_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    rows, features, indices, offsets = ctx.saved_tensors
+    grad_features = weighted_scatter(rows, grad, indices, offsets, features.shape[0])
+    return weighted_sum(features.contiguous(), grad, indices, offsets), grad_features, None, None
+
+
+weighted_sum.register_autograd(_sum_backward, setup_context=_save_sum)
+weighted_scatter.register_autograd(_scatter_backward, setup_context=_save_scatter)
+pair_dots.register_autograd(_dots_backward, setup_context=_save_dots)
