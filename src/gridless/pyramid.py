@@ -91,7 +91,9 @@ class Pyramid:
             raise ValueError("Pyramid.build: batch must be ascending; sort the points by cloud first")
         num_clouds = int(batch[-1]) + 1 if batch.numel() else 0
 
-        def search(sources: Tensor, source_batch: Tensor, queries: Tensor, query_batch: Tensor, k: int) -> Neighborhoods:
+        def search(
+            sources: Tensor, source_batch: Tensor, queries: Tensor, query_batch: Tensor, k: int
+        ) -> Neighborhoods:
             return knn(sources, queries, k, source_batch, query_batch)
 
         within = search(positions, batch, positions, batch, settings.num_neighbors)

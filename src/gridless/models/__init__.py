@@ -1,0 +1,7 @@
+"""Networks by task, and their files on disk."""
+
+from gridless.models.base import Network
+from gridless.models.files import load_model, save_model
+from gridless.models.registry import MODELS, build_model
+
+__all__ = ["MODELS", "Network", "build_model", "load_model", "save_model"]

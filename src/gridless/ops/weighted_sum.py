@@ -40,9 +40,7 @@ def _(features, weights, indices, offsets):  # type: ignore[no-untyped-def]
 
 
 @torch.library.custom_op("gridless::weighted_scatter", mutates_args=())
-def weighted_scatter(
-    grad_rows: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor, num_sources: int
-) -> Tensor:
+def weighted_scatter(grad_rows: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor, num_sources: int) -> Tensor:
     """T: the transpose of S, rows [M, C] back to sources [N, C], in the order of pairs and so reproducible."""
     if indices.numel() == 0:
         return grad_rows.new_zeros(num_sources, grad_rows.shape[1])

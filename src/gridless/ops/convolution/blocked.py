@@ -78,9 +78,7 @@ def _col_to_row_weight(problem: Problem, rows_are_queries: bool, dtype: torch.dt
     return (weight if rows_are_queries else weight.transpose(1, 2)).contiguous()
 
 
-def _contract(
-    problem: Problem, row: Tensor | None, col: Tensor | None, sums: _Sums
-) -> Iterator[tuple[Block, Tensor]]:
+def _contract(problem: Problem, row: Tensor | None, col: Tensor | None, sums: _Sums) -> Iterator[tuple[Block, Tensor]]:
     """Walk all blocks, accumulate what ``sums`` wants, and hand out ∂F/∂φ [S, H] block by block where it is wanted."""
     dtype = compute_dtype(problem.features)
     rows_are_queries = problem.aggregates_first()

@@ -1,6 +1,6 @@
 """The definition, as plain as it can be written: the kernel of every pair is built and kept.
 
-    out_i = Σ_{j in N(i)} g(x_i - y_j) f_j ,    g(z) = Σ_h φ_h(z) W_h
+out_i = Σ_{j in N(i)} g(x_i - y_j) f_j ,    g(z) = Σ_h φ_h(z) W_h
 """
 
 from __future__ import annotations

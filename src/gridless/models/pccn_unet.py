@@ -1,0 +1,58 @@
+"""Hierarchical encoder-decoder of continuous convolutions: the default for segmentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gridless.models.base import Network, require
+from gridless.models.encoder import Encoder, EncoderConfig
+from gridless.nn import PointwiseBlock, Upsample
+from gridless.pyramid import Pyramid, PyramidSettings
+
+
+class PCCNUNet(Network):
+    """Encoder, then level by level interpolation onto more points, joined with what the encoder had there.
+
+    Args:
+        in_channels: features a point.
+        num_classes: logits a point.
+        dropout: before the last layer.
+        encoder: further arguments of ``EncoderConfig``.
+
+    Example:
+        >>> model = PCCNUNet(4, 3, channels=(8, 16), blocks=(1, 1))
+        >>> pyramid = Pyramid.build(torch.rand(200, 3) * 20, model.pyramid_settings)
+        >>> model(torch.randn(200, 4), pyramid).shape
+        torch.Size([200, 3])
+    """
+
+    name = "pccn_unet"
+
+    def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.0, **encoder: Any) -> None:
+        config = EncoderConfig(in_channels, **encoder)
+        super().__init__({"num_classes": num_classes, "dropout": dropout, **config.to_dict()})
+        self.encoder = Encoder(config)
+        self.upsample = Upsample()
+        widths = list(config.channels)
+        self.decoders = nn.ModuleList(
+            PointwiseBlock(finer + coarser, finer) for finer, coarser in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[0], num_classes))
+
+    @property
+    def pyramid_settings(self) -> PyramidSettings:
+        return self.encoder.config.pyramid_settings
+
+    def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
+        """features [N, C_in] → logits [N, num_classes]."""
+        self.check_inputs(features, pyramid)
+        encoded = self.encoder(features, pyramid)
+        features = encoded.pop()
+        for depth in reversed(range(len(encoded))):
+            finer, coarser = pyramid.levels[depth], pyramid.levels[depth + 1]
+            carried = self.upsample(features, coarser.positions, finer.positions, require(coarser.upsampling, coarser))
+            features = self.decoders[depth](torch.cat([encoded[depth], carried], dim=1))
+        return self.classifier(features)

@@ -1,0 +1,59 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from gridless.models.base import Network
+from gridless.models.classifier import Classifier
+from gridless.models.encoder import EncoderConfig
+from gridless.models.pccn import PCCN
+from gridless.models.pccn_unet import PCCNUNet
+
+MODELS: dict[str, type[Network]] = {model.name: model for model in (PCCNUNet, PCCN, Classifier)}
+
+
+def build_model(name: str, **config: Any) -> Network:
+    """A network with fresh weights.
+
+    Args:
+        name: "pccn_unet" (segmentation), "pccn" (the paper's segmentation network) or "classifier".
+        config: its arguments; all need ``in_channels`` and ``num_classes``.
+
+    Returns:
+        The network, in training mode.
+
+    Raises:
+        ValueError: an unknown name or argument (the message names the nearest known one), or one is missing.
+
+    Example:
+        >>> build_model("pccn", in_channels=4, num_classes=3).config["num_neighbors"]
+        50
+    """
+    if name not in MODELS:
+        raise ValueError(f"build_model: name must be one of {', '.join(MODELS)}, got {name!r}")
+    known, required = _arguments(MODELS[name])
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"build_model: {name} has no argument {key!r}{hint} It takes {', '.join(sorted(known))}")
+    missing = [key for key in required if key not in config]
+    if missing:
+        raise ValueError(f"build_model: {name} needs {', '.join(missing)}")
+    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return MODELS[name](**tuples)
+
+
+def _arguments(model: type[Network]) -> tuple[set[str], list[str]]:
+    """All arguments of a model, and those without a default."""
+    own = inspect.signature(model.__init__).parameters
+    parameters = {key: value for key, value in own.items() if key != "self"}
+    if any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values()):
+        shared = {key: value for key, value in inspect.signature(EncoderConfig).parameters.items()}
+        parameters = shared | {
+            key: value for key, value in parameters.items() if value.kind is not inspect.Parameter.VAR_KEYWORD
+        }
+    return set(parameters), [key for key, value in parameters.items() if value.default is inspect.Parameter.empty]
