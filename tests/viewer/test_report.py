@@ -44,7 +44,7 @@ def write_example(path, num_points=2000, **changes):
         "scores": SegmentationScores.from_labels(truth, prediction, NAMES),
         "curves": {"train_loss": ([0, 1, 2], [0.9, 0.5, 0.4]), HOSTILE: ([2], [0.7])},
         "cloud": PointCloud(
-            rng.uniform(0, 20, (num_points, 3)) + [7e5, 6.2e6, 0], {"intensity": rng.random(num_points)}
+            rng.uniform(0, 20, (num_points, 3)) + np.array([7e5, 6.2e6, 0]), {"intensity": rng.random(num_points)}
         ),
         "truth": truth,
         "prediction": prediction,

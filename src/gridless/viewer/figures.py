@@ -165,9 +165,10 @@ def _plain_layout(height: int) -> dict[str, Any]:
     return {
         "template": "none",
         "height": height,
-        "margin": {"l": 60, "r": 10, "t": 20, "b": 50},
+        "margin": {"l": 60, "r": 10, "t": 40, "b": 50},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "rgba(128,128,128,0.7)", "activecolor": "rgb(86,160,211)"},
     }
 
 
