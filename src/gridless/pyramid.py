@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class PyramidSettings:
 
     def __post_init__(self) -> None:
         sizes = (0.0, *self.voxel_sizes)
-        if any(after <= before for before, after in zip(sizes[:-1], sizes[1:], strict=True)):
+        if any(after <= before for before, after in itertools.pairwise(sizes)):
             raise ValueError(f"PyramidSettings: voxel_sizes must be positive and growing, got {self.voxel_sizes}")
         for name in ("num_neighbors", "pooling_neighbors", "upsampling_neighbors"):
             if getattr(self, name) < 1:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gridless.models.base import require
 from gridless.nn import BottleneckBlock, ConvBlock, PointwiseBlock, Pool
-from gridless.pyramid import Pyramid, PyramidSettings
+from gridless.pyramid import Level, Pyramid, PyramidSettings
 
 # A voxel grid leaves points about one voxel apart; 16 of them around a point on a surface reach about 2.5 voxels far.
 _SUPPORT_IN_VOXELS = 2.5
@@ -65,6 +65,15 @@ class EncoderConfig:
         return _SUPPORT_IN_VOXELS * self.spacing * 2.0**level
 
 
+class _Stage(nn.ModuleList):
+    """Blocks of one level, one after the other."""
+
+    def forward(self, features: Tensor, level: Level) -> Tensor:
+        for block in self:
+            features = block(features, level.positions, level.neighborhoods)
+        return features
+
+
 class Encoder(nn.Module):
     """Stem, then at each level residual blocks, then max pooling onto the next level's points."""
 
@@ -82,7 +91,7 @@ class Encoder(nn.Module):
             if level > 0:
                 self.widen.append(PointwiseBlock(config.channels[level - 1], channels))
             self.stages.append(
-                nn.ModuleList(
+                _Stage(
                     BottleneckBlock(
                         channels,
                         max(1, channels // config.bottleneck),
@@ -104,7 +113,6 @@ class Encoder(nn.Module):
             if depth > 0:
                 # Widening each fine point first costs more; pooled points are fewer.
                 features = self.widen[depth - 1](self.pool(features, require(level.pooling, level)))
-            for block in stage:
-                features = block(features, level.positions, level.neighborhoods)
+            features = stage(features, level)
             outputs.append(features)
         return outputs

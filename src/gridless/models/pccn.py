@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -60,7 +61,7 @@ class PCCN(Network):
         widths = (in_channels, *channels)
         self.layers = nn.ModuleList(
             ConvBlock(before, after, dim, hidden, residual=place > 0, factorized=factorized, scale=scale)
-            for place, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for place, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.global_pool = GlobalPool("max")
         branch: list[nn.Module] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class PCCNUNet(Network):
         self.upsample = Upsample()
         widths = list(config.channels)
         self.decoders = nn.ModuleList(
-            PointwiseBlock(finer + coarser, finer) for finer, coarser in zip(widths[:-1], widths[1:], strict=True)
+            PointwiseBlock(finer + coarser, finer) for finer, coarser in itertools.pairwise(widths)
         )
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[0], num_classes))
 

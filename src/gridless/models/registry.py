@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from gridless.models.base import Network
@@ -12,7 +13,7 @@ from gridless.models.encoder import EncoderConfig
 from gridless.models.pccn import PCCN
 from gridless.models.pccn_unet import PCCNUNet
 
-MODELS: dict[str, type[Network]] = {model.name: model for model in (PCCNUNet, PCCN, Classifier)}
+MODELS: dict[str, Callable[..., Network]] = {model.name: model for model in (PCCNUNet, PCCN, Classifier)}
 
 
 def build_model(name: str, **config: Any) -> Network:
@@ -39,20 +40,21 @@ def build_model(name: str, **config: Any) -> Network:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"build_model: {name} has no argument {key!r}{hint} It takes {', '.join(sorted(known))}")
+            raise ValueError(f"build_model: {name} has no argument {key!r}{hint}. It takes {', '.join(sorted(known))}")
     missing = [key for key in required if key not in config]
     if missing:
         raise ValueError(f"build_model: {name} needs {', '.join(missing)}")
-    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    return MODELS[name](**tuples)
+    arguments: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
+    }
+    return MODELS[name](**arguments)
 
 
-def _arguments(model: type[Network]) -> tuple[set[str], list[str]]:
+def _arguments(model: Callable[..., Network]) -> tuple[set[str], list[str]]:
     """All arguments of a model, and those without a default."""
-    own = inspect.signature(model.__init__).parameters
-    parameters = {key: value for key, value in own.items() if key != "self"}
+    parameters = dict(inspect.signature(model).parameters)
     if any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values()):
-        shared = {key: value for key, value in inspect.signature(EncoderConfig).parameters.items()}
+        shared = dict(inspect.signature(EncoderConfig).parameters)
         parameters = shared | {
             key: value for key, value in parameters.items() if value.kind is not inspect.Parameter.VAR_KEYWORD
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -83,7 +84,7 @@ class ContinuousConv(nn.Module):
         self.scale, self.impl = float(scale), impl
 
         widths = (dim, *hidden)
-        layers = [nn.Linear(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)]
+        layers = [nn.Linear(before, after) for before, after in itertools.pairwise(widths)]
         self.kernel_layers = nn.ModuleList(layers)
         # One row a hidden unit and one for the bias of the MLP's last layer.
         basis_width = widths[-1] + 1
@@ -174,7 +175,7 @@ class ContinuousConv(nn.Module):
         return positions if self.scale == 1.0 else positions / self.scale
 
     def _basis_parameters(self) -> list[Tensor]:
-        return [parameter for layer in self.kernel_layers for parameter in (layer.weight, layer.bias)]
+        return list(self.kernel_layers.parameters())
 
     def _window_parameters(self) -> list[Tensor]:
         return [] if self.window_log_width is None else [self.window_log_width]
