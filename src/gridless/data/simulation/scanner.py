@@ -192,7 +192,8 @@ def _record(
     """Group each pulse's hits by range into echoes: energy-weighted range, label of the strongest surface."""
     count, rays = distance.shape
     order = np.argsort(distance, axis=1, kind="stable")
-    distance, energy, label = (np.take_along_axis(values, order, axis=1) for values in (distance, energy, label))
+    distance, energy = np.take_along_axis(distance, order, axis=1), np.take_along_axis(energy, order, axis=1)
+    label = np.take_along_axis(label, order, axis=1)
     echo = np.zeros((count, rays), dtype=np.int64)
     start = distance[:, 0].copy()
     for ray in range(1, rays):

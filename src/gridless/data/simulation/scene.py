@@ -85,7 +85,7 @@ class _Layout:
         start, drift, _, _ = self.terrain.road
         return self._foot(start + drift * y + offset, y)
 
-    def _free_place(self, radius: float, road_gap: float, tries: int = 30) -> tuple[float, float] | None:
+    def _free_place(self, radius: float, road_gap: float, tries: int = 150) -> tuple[float, float] | None:
         """A place whose circle is inside the scene and touches neither another one nor the road; None if none."""
         for _ in range(tries):
             x, y = (float(self.rng.uniform(min(radius, side / 2), max(side - radius, side / 2))) for side in self.size)

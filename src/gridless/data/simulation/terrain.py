@@ -67,16 +67,22 @@ class Terrain:
             meets = ~found & (gap <= 0)
             below[meets], gap_below[meets] = t[meets], gap[meets]
             found |= meets
+        side = np.zeros(len(origins), dtype=np.int8)
         for _ in range(refinements):
             t = above + (below - above) * gap_above / (gap_above - gap_below)
             gap = self._gap(origins, directions, t)
-            ahead = gap > 0
-            # Illinois rule: the end that stays has its gap halved, so that both ends close in.
-            gap_above, gap_below = np.where(ahead, gap, gap_above / 2), np.where(ahead, gap_below / 2, gap)
-            above, below = np.where(ahead, t, above), np.where(ahead, below, t)
-            gap_below = np.minimum(gap_below, -1e-12)
-            gap_above = np.maximum(gap_above, 1e-12)
-        t = np.where(gap_above < -gap_below, above, below)
+            moved = np.where(gap > 0, 1, -1).astype(np.int8)
+            # Illinois rule: an end that stays twice running has its gap halved, so that both ends close in.
+            gap_below[(moved == 1) & (side == 1)] /= 2
+            gap_above[(moved == -1) & (side == -1)] /= 2
+            ahead = gap > 1e-12
+            behind = gap < -1e-12
+            above[ahead], gap_above[ahead] = t[ahead], gap[ahead]
+            below[behind], gap_below[behind] = t[behind], gap[behind]
+            met = ~(ahead | behind)  # on the ground already: the bracket closes there
+            above[met] = below[met] = t[met]
+            side = moved
+        t = above + (below - above) * gap_above / (gap_above - gap_below)
         return Hits(t, self._cosine(origins + t[:, None] * directions, directions))
 
     def _gap(self, origins: Floats, directions: Floats, t: Floats) -> Floats:
