@@ -127,7 +127,7 @@ def main() -> None:
     compare_with_nnconv(4096)
     print("\n| case | forward | forward + backward | floor of the forward pass |\n| --- | --- | --- | --- |")
     time_alone(16384)
-    print("\n| case | peak above start |\n| --- | --- |")
+    print("\n| forward + backward | peak above start |\n| --- | --- |")
     for num_points in (16384, 100_000):
         subprocess.run([sys.executable, __file__, str(num_points)], check=True)
 
