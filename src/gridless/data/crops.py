@@ -1,0 +1,116 @@
+"""Crops: cylinders cut out of a prepared cloud, merged per voxel, in local coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gridless.data.augmentation import AugmentationSettings
+from gridless.data.inputs import InputSettings, PreparedCloud
+from gridless.data.labels import IGNORED
+from gridless.subsample import voxel_grid
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """The n points of a cylinder and the M network points that they were merged to.
+
+    Args:
+        rows: [n] rows of the cloud.
+        point_positions: [n, D] float32 local coordinates of these points.
+        positions: [M, D] float32 local coordinates of the network points.
+        features: [M, C] float32.
+        labels: [M] int64 most frequent class with -1 ignored, or None.
+    """
+
+    rows: NDArray[np.int64]
+    point_positions: NDArray[np.float32]
+    positions: NDArray[np.float32]
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+
+
+def cut_crop(
+    cloud: PreparedCloud,
+    center: NDArray[np.float64],
+    settings: InputSettings,
+    augmentation: AugmentationSettings | None = None,
+    rng: np.random.Generator | None = None,
+    max_points: int | None = None,
+) -> Crop:
+    """Cut the cylinder of ``settings.crop_radius`` around ``center`` and merge its points per voxel.
+
+    Coordinates become local before any rounding, so that a crop does not depend on where on the map it lies.
+
+    Args:
+        cloud: what to cut from.
+        center: [D - 1] horizontal place of the axis.
+        settings: radius and voxel size.
+        augmentation: random changes, drawn from ``rng``; None for none.
+        rng: needed with ``augmentation``.
+        max_points: keep at most so many network points, those nearest to the axis (a random choice would change the
+            density that the network learns to expect).
+    """
+    rows = np.sort(np.asarray(cloud.tree.query_ball_point(center, settings.crop_radius), dtype=np.int64))
+    members = cloud.positions[rows]
+    middle = np.zeros(members.shape[1])
+    middle[: len(center)] = center
+    if len(rows) and members.shape[1] > len(center):
+        middle[-1] = members[:, -1].mean()
+    local = members - middle
+    if augmentation is not None:
+        assert rng is not None
+        local = local @ augmentation.transform(local.shape[1], rng).T
+    local = local.astype(np.float32)
+    features = cloud.features[rows]
+    kept, voxel = (t.numpy() for t in voxel_grid(torch.from_numpy(local), settings.voxel_size, return_inverse=True))
+    counts = np.bincount(voxel, minlength=len(kept))[:, None]
+    positions, merged = _sums(local, voxel, len(kept)) / counts, _sums(features, voxel, len(kept)) / counts
+    labels = None if cloud.labels is None else _most_frequent(cloud.labels[rows], voxel, len(kept))
+    if max_points is not None and len(positions) > max_points:
+        nearest = np.argsort((positions[:, : len(center)] ** 2).sum(axis=1), kind="stable")[:max_points]
+        nearest.sort()
+        positions, merged = positions[nearest], merged[nearest]
+        labels = None if labels is None else labels[nearest]
+    centered = [channel for channel, name in enumerate(cloud.channels) if name == "height"]
+    if centered and len(merged):
+        merged[:, centered] -= merged[:, centered].mean(axis=0)
+    positions, merged = positions.astype(np.float32), merged.astype(np.float32)
+    if augmentation is not None and rng is not None:
+        positions, merged = augmentation.change_points(positions, merged, cloud.channels, rng)
+    return Crop(rows, local, positions, merged, labels)
+
+
+def covering_centers(horizontal: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
+    """Places [T, D - 1] on a square grid such that every point lies within spacing / √2 of one (in the plane).
+
+    Only places with points in their own grid cell are returned, in raster order; the grid is tied to the points' lower
+    bounds.
+
+    Example:
+        >>> covering_centers(np.array([[0.0, 0.0], [1.0, 0.5], [9.0, 0.0]]), 4.0).tolist()
+        [[2.0, 2.0], [10.0, 2.0]]
+    """
+    if len(horizontal) == 0:
+        return np.zeros((0, horizontal.shape[1]))
+    low = horizontal.min(axis=0)
+    cells = np.unique(np.floor((horizontal - low) / spacing).astype(np.int64), axis=0)
+    centers: NDArray[np.float64] = low + (cells + 0.5) * spacing
+    return centers
+
+
+def _sums(values: NDArray[np.float32], group: NDArray[np.int64], num_groups: int) -> NDArray[np.float64]:
+    columns = [np.bincount(group, weights=column, minlength=num_groups) for column in values.T]
+    return np.stack(columns, axis=1) if columns else np.zeros((num_groups, 0))
+
+
+def _most_frequent(labels: NDArray[np.int64], group: NDArray[np.int64], num_groups: int) -> NDArray[np.int64]:
+    """Most frequent label of each group, the ignored ones not counted; -1 for a group that has no other."""
+    known = labels != IGNORED
+    num_classes = int(labels.max(initial=0)) + 1
+    votes = np.bincount(group[known] * num_classes + labels[known], minlength=num_groups * num_classes)
+    table = votes.reshape(num_groups, num_classes)
+    return np.where(table.sum(axis=1) > 0, table.argmax(axis=1), IGNORED)

@@ -1,0 +1,190 @@
+"""Data sets of crops for torch's DataLoader: random class-balanced ones for training, covering ones for scores and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gridless.data.augmentation import AugmentationSettings
+from gridless.data.crops import Crop, covering_centers, cut_crop
+from gridless.data.inputs import InputSettings, PreparedCloud
+from gridless.data.labels import IGNORED
+from gridless.data.settings import unknown_name
+from gridless.pyramid import Pyramid, PyramidSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Network inputs of one or several crops.
+
+    Args:
+        features: [N0, C] float32.
+        labels: [N0] int64 with -1 ignored (all -1 for clouds without labels).
+        pyramid: levels and neighborhoods of the N0 points.
+    """
+
+    features: Tensor
+    labels: Tensor
+    pyramid: Pyramid
+
+    @staticmethod
+    def of_crop(crop: Crop, settings: PyramidSettings) -> Batch:
+        """Search the neighborhoods of one crop."""
+        labels = np.full(len(crop.positions), IGNORED) if crop.labels is None else crop.labels
+        return Batch(
+            torch.from_numpy(crop.features),
+            torch.from_numpy(labels),
+            Pyramid.build(torch.from_numpy(crop.positions), settings),
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Batch]) -> Batch:
+        """Several crops side by side; no neighborhood crosses them."""
+        return Batch(
+            torch.cat([part.features for part in parts]),
+            torch.cat([part.labels for part in parts]),
+            Pyramid.concatenate([part.pyramid for part in parts]),
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device."""
+        return Batch(self.features.to(device), self.labels.to(device), self.pyramid.to(device))
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How training crops are chosen.
+
+    Args:
+        class_weights: class name -> weight of the draw of the class around one of whose points a crop is centered;
+            classes that are not named have weight 1, so that the default draws every class equally often.
+        center_jitter: largest distance of the axis from that point, in each horizontal direction.
+        max_points: cap on the network points of one crop.
+    """
+
+    class_weights: dict[str, float] = field(default_factory=dict)
+    center_jitter: float = 2.0
+    max_points: int = 16000
+
+    def __post_init__(self) -> None:
+        if self.max_points < 1:
+            raise ValueError(f"max_points must be at least 1, got {self.max_points}")
+
+    def weights(self, class_names: Sequence[str]) -> list[float]:
+        """Weight per class; ValueError for a name that is no class."""
+        for name in self.class_weights:
+            if name not in class_names:
+                raise ValueError(f"sampler.class_weights: no class {unknown_name(name, class_names)}")
+        return [self.class_weights.get(name, 1.0) for name in class_names]
+
+
+class TrainingCrops(Dataset[Batch]):
+    """Endless random crops; crop i is a pure function of (seed, i), so that training can resume anywhere.
+
+    Args:
+        clouds: prepared clouds with labels.
+        class_names: of the labels.
+        inputs: what the network sees.
+        pyramid: the network's levels.
+        sampler: how crops are chosen.
+        augmentation: random changes.
+        seed: of all draws.
+        length: what ``len`` says (crops per epoch); any index works.
+
+    Raises:
+        ValueError: the clouds have no labelled point.
+    """
+
+    def __init__(
+        self,
+        clouds: Sequence[PreparedCloud],
+        class_names: Sequence[str],
+        inputs: InputSettings,
+        pyramid: PyramidSettings,
+        sampler: SamplerSettings,
+        augmentation: AugmentationSettings,
+        seed: int,
+        length: int,
+    ) -> None:
+        augmentation.check_names([feature.name for feature in inputs.features])
+        self.clouds, self.inputs, self.pyramid = list(clouds), inputs, pyramid
+        self.sampler, self.augmentation, self.seed, self.length = sampler, augmentation, seed, length
+        labels = np.concatenate([cloud.labels for cloud in self.clouds if cloud.labels is not None])
+        self._cloud_starts = np.cumsum([0] + [len(cloud) for cloud in self.clouds])
+        self._rows_of_class = [np.flatnonzero(labels == c) for c in range(len(class_names))]
+        weights = np.array(sampler.weights(class_names))
+        weights[[len(rows) == 0 for rows in self._rows_of_class]] = 0.0
+        if not weights.sum() > 0:
+            raise ValueError("training data: no labelled point of a class that is to be drawn")
+        self._class_probabilities = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def center(self, index: int) -> tuple[int, int, np.ndarray]:
+        """Class, cloud and place that crop ``index`` is drawn around."""
+        rng = np.random.default_rng((self.seed, index))
+        drawn_class = int(rng.choice(len(self._class_probabilities), p=self._class_probabilities))
+        row = int(rng.choice(self._rows_of_class[drawn_class]))
+        cloud = int(np.searchsorted(self._cloud_starts, row, side="right")) - 1
+        place = self.clouds[cloud].horizontal[row - self._cloud_starts[cloud]]
+        jitter = rng.uniform(-self.sampler.center_jitter, self.sampler.center_jitter, len(place))
+        return drawn_class, cloud, place + jitter
+
+    def crop(self, index: int) -> Crop:
+        """Crop ``index`` without its neighborhoods."""
+        _, cloud, place = self.center(index)
+        rng = np.random.default_rng((self.seed, index, 1))
+        return cut_crop(self.clouds[cloud], place, self.inputs, self.augmentation, rng, self.sampler.max_points)
+
+    def __getitem__(self, index: int) -> Batch:
+        return Batch.of_crop(self.crop(index), self.pyramid)
+
+
+class CoveringCrops(Dataset[tuple[Crop, Batch]]):
+    """Crops on a grid that together contain every point, always the same.
+
+    Args:
+        clouds: prepared clouds, with or without labels.
+        inputs: what the network sees.
+        pyramid: the network's levels.
+        spacing: distance of neighboring crops, at most crop_radius · √2 so that no point is left out.
+        labelled_only: cover only the points that have a class (their surroundings are still seen).
+
+    Raises:
+        ValueError: the spacing would leave points out.
+    """
+
+    def __init__(
+        self,
+        clouds: Sequence[PreparedCloud],
+        inputs: InputSettings,
+        pyramid: PyramidSettings,
+        spacing: float,
+        labelled_only: bool = False,
+    ) -> None:
+        if not 0 < spacing <= inputs.crop_radius * np.sqrt(2):
+            raise ValueError(
+                f"CoveringCrops: spacing must be in (0, crop_radius * sqrt(2) = "
+                f"{inputs.crop_radius * np.sqrt(2):.3g}], got {spacing}"
+            )
+        self.clouds, self.inputs, self.pyramid = list(clouds), inputs, pyramid
+        self.places: list[tuple[int, np.ndarray]] = []
+        for index, cloud in enumerate(self.clouds):
+            wanted = cloud.horizontal
+            if labelled_only and cloud.labels is not None:
+                wanted = wanted[cloud.labels != IGNORED]
+            self.places += [(index, center) for center in covering_centers(wanted, spacing)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> tuple[Crop, Batch]:
+        cloud, center = self.places[index]
+        crop = cut_crop(self.clouds[cloud], center, self.inputs)
+        return crop, Batch.of_crop(crop, self.pyramid)

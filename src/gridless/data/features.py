@@ -1,0 +1,202 @@
+"""Features computed from a whole cloud, by name; each is a function of the cloud and a few numbers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from gridless.cloud import PointCloud
+from gridless.neighbors import knn
+
+FeatureFunction = Callable[..., NDArray[np.floating[Any]]]
+COMPUTED_FEATURES: dict[str, FeatureFunction] = {}
+
+
+def computed_feature(function: FeatureFunction) -> FeatureFunction:
+    """Register ``function(cloud, **options) -> [N]`` under its own name, for recipes to name it.
+
+    Example:
+        >>> @computed_feature
+        ... def distance_from_center(cloud):
+        ...     return np.linalg.norm(cloud.positions - cloud.center(), axis=1)
+        >>> COMPUTED_FEATURES.pop("distance_from_center")(PointCloud(np.eye(2))).tolist()
+        [0.7071067811865476, 0.7071067811865476]
+    """
+    COMPUTED_FEATURES[function.__name__] = function
+    return function
+
+
+def feature_options(function: FeatureFunction) -> tuple[str, ...]:
+    """Names of the options that a computed feature takes."""
+    return tuple(inspect.signature(function).parameters)[1:]
+
+
+@computed_feature
+def constant(cloud: PointCloud) -> NDArray[np.float64]:
+    """One for every point: for networks that see geometry only."""
+    return np.ones(len(cloud))
+
+
+@computed_feature
+def height(cloud: PointCloud) -> NDArray[np.float64]:
+    """Last coordinate; crops subtract their own mean, so that only differences within a crop reach the network."""
+    return cloud.positions[:, -1] - cloud.center()[-1]
+
+
+@computed_feature
+def height_above_ground(
+    cloud: PointCloud, cell: float = 1.0, window: float = 31.0, slope: float = 0.3, tolerance: float = 0.3
+) -> NDArray[np.float64]:
+    """Height above a ground surface found by a progressive morphological filter on the raster of lowest points.
+
+    The raster is opened with growing windows; a cell that stands above the opened surface by more than
+    tolerance + slope · (window's growth) is not ground (a roof or a crown) and is refilled from the ground cells around it.
+
+    Args:
+        cloud: points, the last coordinate up.
+        cell: side of a raster cell in the cloud's unit (metres).
+        window: largest window; buildings up to this width are taken off the ground.
+        slope: steepest ground, rise over run.
+        tolerance: roughness of the ground.
+
+    Source: Zhang et al., "A progressive morphological filter for removing nonground measurements from airborne LIDAR
+    data", IEEE TGRS 41(4), 2003.
+    """
+    if len(cloud) == 0:
+        return np.zeros(0)
+    lowest, raster = _lowest_per_cell(cloud, cell)
+    surface = _filled(lowest, np.isfinite(lowest))
+    # Single returns from below the ground would drag their surroundings down.
+    surface = np.maximum(surface, ndimage.grey_closing(surface, size=3) - tolerance)
+    is_ground = np.isfinite(lowest)
+    previous, size = 1, 3
+    opened = surface
+    while size * cell <= window:
+        smaller = ndimage.grey_opening(opened, size=size, mode="nearest")
+        is_ground &= opened - smaller <= tolerance + slope * (size - previous) * cell / 2
+        opened = smaller
+        previous, size = size, 2 * size - 1
+    ground = ndimage.gaussian_filter(_filled(np.where(is_ground, surface, opened), is_ground), 1.0, mode="nearest")
+    below = ndimage.map_coordinates(ground, raster.T - 0.5, order=1, mode="nearest")
+    return cloud.positions[:, -1] - below
+
+
+@computed_feature
+def height_above_lowest(cloud: PointCloud, window: float = 5.0, cell: float = 1.0) -> NDArray[np.float64]:
+    """Height above the lowest point in the column of width ``window`` around each point's raster cell."""
+    if len(cloud) == 0:
+        return np.zeros(0)
+    lowest, raster = _lowest_per_cell(cloud, cell)
+    floor = ndimage.minimum_filter(lowest, size=max(1, round(window / cell)), mode="nearest")
+    cells = np.minimum(raster.astype(np.int64), np.array(lowest.shape) - 1)
+    return cloud.positions[:, -1] - floor[tuple(cells.T)]
+
+
+@computed_feature
+def local_density(cloud: PointCloud, radius: float = 1.0) -> NDArray[np.float64]:
+    """log(1 + number of other points within ``radius``)."""
+    tree = cKDTree(cloud.local_positions())
+    return np.log(tree.query_ball_point(tree.data, radius, return_length=True, workers=-1).astype(np.float64))
+
+
+@computed_feature
+def return_ratio(cloud: PointCloud) -> NDArray[np.float64]:
+    """return_number / number_of_returns: 1 for the last echo of a pulse, small for echoes high in a crown."""
+    for name in ("return_number", "number_of_returns"):
+        if name not in cloud:
+            raise ValueError(f"return_ratio: no column {name!r}; this cloud has {', '.join(cloud.columns) or 'none'}")
+    return np.asarray(cloud["return_number"] / np.maximum(cloud["number_of_returns"], 1))
+
+
+@computed_feature
+def linearity(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+    """(s1 - s2) / s1 of the standard deviations s1 >= s2 >= s3 of the k nearest points: 1 on wires and edges."""
+    deviations, _ = _local_shape(_ByIdentity(cloud), int(k))
+    return (deviations[:, 2] - deviations[:, 1]) / deviations[:, 2]
+
+
+@computed_feature
+def planarity(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+    """(s2 - s3) / s1 of the standard deviations of the k nearest points: 1 on roofs, ground and walls."""
+    deviations, _ = _local_shape(_ByIdentity(cloud), int(k))
+    return (deviations[:, 1] - deviations[:, 0]) / deviations[:, 2]
+
+
+@computed_feature
+def scattering(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+    """s3 / s1 of the standard deviations of the k nearest points: large in leaves."""
+    deviations, _ = _local_shape(_ByIdentity(cloud), int(k))
+    return deviations[:, 0] / deviations[:, 2]
+
+
+@computed_feature
+def verticality(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+    """1 - |vertical part of the normal| over the k nearest points: 0 on flat ground, 1 on walls."""
+    _, normals = _local_shape(_ByIdentity(cloud), int(k))
+    return 1.0 - np.abs(normals[:, -1])
+
+
+class _ByIdentity:
+    """Hash of a cloud by identity, so that features of the same cloud share one search."""
+
+    def __init__(self, cloud: PointCloud) -> None:
+        self.cloud = cloud
+
+    def __hash__(self) -> int:
+        return id(self.cloud)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and other.cloud is self.cloud
+
+
+@lru_cache(maxsize=2)
+def _local_shape(key: _ByIdentity, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard deviations, ascending [N, 3] and normal [N, 3] of the k nearest points of every point."""
+    positions = torch.from_numpy(key.cloud.local_positions())
+    if positions.shape[1] != 3:
+        raise ValueError(f"shape features need three coordinates, got {positions.shape[1]}")
+    neighborhoods = knn(positions, positions, min(k, len(positions)))
+    deviations = np.empty((len(positions), 3))
+    normals = np.empty((len(positions), 3))
+    counts = neighborhoods.counts()
+    if len(positions) and (counts == counts[0]).all():
+        rows = neighborhoods.indices.view(len(positions), -1)
+        for start in range(0, len(positions), 65536):
+            block = positions[rows[start : start + 65536]].double()
+            block = block - block.mean(dim=1, keepdim=True)
+            values, vectors = np.linalg.eigh((block.transpose(1, 2) @ block / block.shape[1]).numpy())
+            deviations[start : start + 65536] = np.sqrt(np.maximum(values, 0.0))
+            normals[start : start + 65536] = vectors[:, :, 0]
+    deviations[:, 2] = np.maximum(deviations[:, 2], 1e-9)
+    return deviations, normals
+
+
+def _lowest_per_cell(cloud: PointCloud, cell: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest last coordinate per cell (infinite where empty), and each point's place in units of cells."""
+    horizontal = cloud.positions[:, :-1]
+    raster = (horizontal - horizontal.min(axis=0)) / cell
+    shape = raster.max(axis=0).astype(np.int64) + 1
+    if np.prod(shape.astype(np.float64)) > 4e8:
+        raise ValueError(
+            f"heights: a raster of {' x '.join(map(str, shape))} cells of {cell} is too large; "
+            "remove points far outside the scene or choose a larger cell"
+        )
+    lowest = np.full(tuple(shape), np.inf)
+    np.minimum.at(lowest, tuple(np.minimum(raster.astype(np.int64), shape - 1).T), cloud.positions[:, -1])
+    return lowest, raster
+
+
+def _filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """``values`` with every unknown cell taken from the nearest known one."""
+    if known.all() or not known.any():
+        return values
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]

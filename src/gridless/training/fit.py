@@ -1,0 +1,187 @@
+"""fit: from a recipe to a run folder with checkpoints, curves and the best model."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from gridless.data import (
+    CoveringCrops,
+    PreparedCloud,
+    TrainingCrops,
+    hold_out_strips,
+    load_labelled,
+    plain_from_settings,
+)
+from gridless.io import replaced_when_complete
+from gridless.models import build_model, save_model
+from gridless.training.module import SegmentationTraining
+from gridless.training.recipe import Recipe, write_recipe
+
+MODEL_FILE = "model.safetensors"
+RECIPE_FILE = "recipe.yaml"
+CURVES_FOLDER = "curves"
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What :func:`fit` leaves behind.
+
+    Args:
+        folder: holds ``model.safetensors``, ``recipe.yaml``, ``checkpoints/``, ``curves/`` and ``tensorboard/``.
+        val_miou: the best on the validation crops, that of the exported model.
+        steps: optimizer steps done.
+        minutes: time trained, earlier parts of a resumed training included.
+    """
+
+    folder: Path
+    val_miou: float
+    steps: int
+    minutes: float
+
+
+def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> TrainedRun:
+    """Train as the recipe says.
+
+    Args:
+        recipe: with absolute paths, as ``load_recipe`` gives it.
+        resume: continue from the last checkpoint in the output folder; begin anew if there is none.
+        progress_bar: show one.
+
+    Raises:
+        FileExistsError: the output folder has a training already, and ``resume`` is false.
+        ReadError, ValueError: data that cannot be used; names the file.
+        DivergedError: the loss became NaN.
+    """
+    run = Path(recipe.output)
+    last = run / "checkpoints" / "last.ckpt"
+    if last.exists() and not resume:
+        raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
+    training, validation = _load(recipe)
+    _quiet_lightning()
+    L.seed_everything(recipe.seed, workers=True, verbose=False)
+    names = recipe.labels.names
+    model = build_model(
+        recipe.network.name,
+        **{"in_channels": training[0].features.shape[1], "num_classes": len(names), **recipe.network.config},
+    )
+    model.metadata = {
+        "inputs": plain_from_settings(recipe.inputs),
+        "labels": plain_from_settings(recipe.labels),
+        "recipe": plain_from_settings(recipe),
+    }
+    schedule = recipe.schedule
+    module = SegmentationTraining(
+        model,
+        names,
+        schedule,
+        TrainingCrops(
+            training,
+            names,
+            recipe.inputs,
+            model.pyramid_settings,
+            recipe.sampler,
+            recipe.augmentation,
+            recipe.seed,
+            length=schedule.steps * schedule.crops_per_step,
+        ),
+        CoveringCrops(
+            validation, recipe.inputs, model.pyramid_settings, recipe.inputs.crop_radius, labelled_only=True
+        ),
+    )
+    run.mkdir(parents=True, exist_ok=True)
+    with replaced_when_complete(run / RECIPE_FILE) as temporary:
+        write_recipe(temporary, recipe)
+    export = _ExportBest(run / MODEL_FILE)
+    trainer = _trainer(recipe, run, export, progress_bar)
+    trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    return TrainedRun(run, export.best, trainer.global_step, module.seconds / 60)
+
+
+def _load(recipe: Recipe) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
+    def load(entries: list[str]) -> list[PreparedCloud]:
+        return [load_labelled(Path(entry), recipe.inputs, recipe.labels) for entry in entries]
+
+    if not recipe.data.train:
+        raise ValueError("data.train names no file")
+    training = load(recipe.data.train)
+    if recipe.data.validation:
+        return training, load(recipe.data.validation)
+    return hold_out_strips(training, recipe.data.validation_fraction)
+
+
+def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) -> L.Trainer:
+    schedule = recipe.schedule
+    curves = run / CURVES_FOLDER
+    loggers: list[Logger] = [
+        # Every part of a resumed training writes its own version_k; read_curves puts them together.
+        CSVLogger(run, name=CURVES_FOLDER, version=len(list(curves.glob("version_*"))), flush_logs_every_n_steps=20),
+        TensorBoardLogger(run, name="tensorboard", version=""),
+    ]
+    callbacks: list[Callback] = [
+        export,
+        ModelCheckpoint(
+            run / "checkpoints",
+            filename="best",
+            monitor="val_miou",
+            mode="max",
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+    ]
+    if progress_bar:
+        callbacks.append(RichProgressBar())
+    return L.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_steps=schedule.steps,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        gradient_clip_val=schedule.gradient_clip or None,
+        log_every_n_steps=min(10, schedule.steps_per_epoch, schedule.steps),
+        enable_model_summary=False,
+        enable_progress_bar=progress_bar,
+        logger=loggers,
+        callbacks=callbacks,
+    )
+
+
+class _ExportBest(Callback):
+    """Writes the model file whenever the validation score improves, so that a killed training leaves its best."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.best = path, float("-inf")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        score = float(trainer.callback_metrics["val_miou"])
+        if score > self.best or not self.path.exists():
+            assert isinstance(pl_module, SegmentationTraining)
+            self.best = score
+            model = pl_module.exported_model
+            model.metadata = {  # type: ignore[assignment]
+                **pl_module.model.metadata,  # type: ignore[dict-item]
+                "training": {"val_miou": score, "steps": trainer.global_step, "minutes": pl_module.seconds / 60},
+            }
+            save_model(self.path, model)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.best = state_dict["best"]
+
+
+def _quiet_lightning() -> None:
+    """Keep Lightning's hints off the screen; what they advise is decided here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # The recipe says how many workers there are; crops are few and large.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,0 +1,176 @@
+"""The training step, the validation scores and the learning rate, as a LightningModule."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Subset
+
+from gridless.data import IGNORED, Batch, CoveringCrops, Crop, TrainingCrops
+from gridless.errors import GridlessError
+from gridless.metrics.segmentation import SegmentationScores
+from gridless.training.recipe import ScheduleSettings
+
+
+class DivergedError(GridlessError, ArithmeticError):
+    """The loss became NaN or infinite; the message gives the step and what to change."""
+
+
+def one_cycle(progress: float, warmup: float) -> float:
+    """Learning rate over its peak: from 1/10 up to 1 during ``warmup``, then down a cosine to 1/1000.
+
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates", 2019.
+
+    Example:
+        >>> [round(one_cycle(progress, 0.2), 3) for progress in (0.0, 0.2, 0.6, 1.0)]
+        [0.1, 1.0, 0.5, 0.001]
+    """
+    if progress < warmup:
+        return 0.1 + 0.9 * (1 - math.cos(math.pi * progress / warmup)) / 2
+    part = min(1.0, (progress - warmup) / (1 - warmup))
+    return 0.001 + 0.999 * (1 + math.cos(math.pi * part)) / 2
+
+
+class SegmentationTraining(L.LightningModule):
+    """Trains a network on random crops and scores it on covering ones.
+
+    Args:
+        model: maps (features, pyramid) to logits.
+        class_names: of the logits.
+        schedule: steps, rates, loss.
+        training: the random crops; step s takes crops s · B ... (s + 1) · B - 1.
+        validation: the covering crops.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: tuple[str, ...],
+        schedule: ScheduleSettings,
+        training: TrainingCrops,
+        validation: CoveringCrops,
+    ) -> None:
+        super().__init__()
+        self.model, self.class_names, self.schedule = model, class_names, schedule
+        self.training_crops, self.validation_crops = training, validation
+        self.averaged: AveragedModel | None = None
+        if schedule.average_decay:
+            average = get_ema_multi_avg_fn(schedule.average_decay)
+            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        weights = [schedule.class_weights.get(name, 1.0) for name in class_names]
+        self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
+        self.seconds_before = 0.0
+        self._started = time.monotonic()
+        self._outcomes: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def exported_model(self) -> nn.Module:
+        """The network to validate and to keep: the moving average if there is one."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    @property
+    def seconds(self) -> float:
+        """Time trained so far, earlier parts of a resumed training included."""
+        return self.seconds_before + time.monotonic() - self._started
+
+    def on_fit_start(self) -> None:
+        self._started = time.monotonic()
+
+    def progress(self) -> float:
+        """Part of the schedule that is done, by steps or by the time limit, whichever is further."""
+        by_steps = self.trainer.global_step / self.schedule.steps
+        limit = self.schedule.time_limit
+        return by_steps if limit is None else max(by_steps, self.seconds / (60 * limit))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """The crops of the next epoch, which begins at the current step."""
+        step, size = self.trainer.global_step, self.schedule.crops_per_step
+        stop = min(step + self.schedule.steps_per_epoch, self.schedule.steps)
+        crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
+        return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
+
+    def val_dataloader(self) -> DataLoader[tuple[Crop, Batch]]:
+        """The covering crops, always in the same order."""
+        return DataLoader(
+            self.validation_crops,
+            self.schedule.crops_per_step,
+            collate_fn=_batches_only,
+            num_workers=self.schedule.workers,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.model.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+        )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
+        progress = self.progress()
+        if progress >= 1.0:
+            self.trainer.should_stop = True
+            return -1
+        rate = self.schedule.learning_rate * one_cycle(progress, self.schedule.warmup)
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._loss(self.model(batch.features, batch.pyramid), batch.labels, self.schedule.label_smoothing)
+        if not torch.isfinite(loss):
+            step, size = self.trainer.global_step, self.schedule.crops_per_step
+            names = {self.training_crops.clouds[self.training_crops.center(i)[1]].name
+                     for i in range(step * size, (step + 1) * size)}  # fmt: skip
+            raise DivergedError(
+                f"the loss is {loss.item()} at step {step} (crops from {', '.join(sorted(names))}); "
+                "lower schedule.learning_rate or schedule.gradient_clip, or look at the features of these files"
+            )
+        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, batch_size=len(batch.labels))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.exported_model(batch.features, batch.pyramid)
+        known = batch.labels != IGNORED
+        if known.any():
+            loss = self._loss(logits, batch.labels, 0.0)
+            self.log("val_loss", loss, batch_size=int(known.sum()))
+            self._outcomes.append((batch.labels[known].cpu(), logits[known].argmax(dim=1).cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        truth = torch.cat([labels for labels, _ in self._outcomes]).numpy()
+        prediction = torch.cat([classes for _, classes in self._outcomes]).numpy()
+        self._outcomes.clear()
+        scores = SegmentationScores.from_labels(truth, prediction, self.class_names)
+        self.log("val_miou", float(scores.mean_iou), prog_bar=True)
+        self.log("val_accuracy", float(scores.overall_accuracy))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["gridless_seconds"] = self.seconds
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.seconds_before = checkpoint["gridless_seconds"]
+
+    def _loss(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        if not (labels != IGNORED).any():  # the mean over no points would be NaN
+            return logits.sum() * 0.0
+        return F.cross_entropy(
+            logits, labels, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing
+        )
+
+
+def _batches_only(items: list[tuple[Crop, Batch]]) -> Batch:
+    return Batch.concatenate([batch for _, batch in items])

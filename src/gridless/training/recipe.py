@@ -1,0 +1,156 @@
+"""Recipe: everything that a training is made of, read from a YAML file and checked key by key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gridless.data import (
+    AugmentationSettings,
+    InputSettings,
+    LabelMap,
+    SamplerSettings,
+    find_files,
+    plain_from_settings,
+    settings_from_plain,
+)
+from gridless.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Files, folders or patterns; ``${VARIABLE}`` and ``${VARIABLE:-default}`` stand for environment variables.
+
+    Args:
+        train: what is learned from.
+        validation: what the best weights are chosen by; if empty, a strip along one side of each training cloud.
+        test: what ``gridless evaluate`` scores by default; training never reads it.
+        validation_fraction: of the labelled points of each training cloud that the strip holds.
+    """
+
+    train: list[str]
+    validation: list[str] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+    validation_fraction: float = 0.15
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A network by its name in ``build_model`` and its settings; the channels and classes follow from the data."""
+
+    name: str = "pccn_unet"
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """How long and how fast.
+
+    Args:
+        steps: optimizer steps.
+        crops_per_step: crops in a batch.
+        learning_rate: the peak of one cycle: up during ``warmup``, down to a thousandth along a cosine.
+        weight_decay: of AdamW.
+        warmup: part of the steps during which the rate rises.
+        label_smoothing: of the cross-entropy.
+        class_weights: class name -> weight in the cross-entropy (1 where not named).
+        gradient_clip: largest norm of the gradient; 0 for no limit.
+        average_decay: of the moving average of the weights that is validated and exported; 0 for none.
+        steps_per_epoch: after so many steps: validation and a checkpoint to resume from.
+        time_limit: minutes; the cycle is shortened so that it ends by then.
+        workers: processes that prepare crops; 0 prepares them between the steps.
+    """
+
+    steps: int = 900
+    crops_per_step: int = 4
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.2
+    label_smoothing: float = 0.0
+    class_weights: dict[str, float] = field(default_factory=dict)
+    gradient_clip: float = 5.0
+    average_decay: float = 0.0
+    steps_per_epoch: int = 100
+    time_limit: float | None = None
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "crops_per_step", "steps_per_epoch", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.average_decay < 1 or not 0 <= self.warmup < 1:
+            raise ValueError(f"average_decay and warmup must be in [0, 1), got {self.average_decay} and {self.warmup}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training; see the fields' own classes, and ``recipes/`` for examples."""
+
+    data: DataSettings
+    labels: LabelMap
+    inputs: InputSettings
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    seed: int = 0
+    output: str = "run"
+
+    def __post_init__(self) -> None:
+        self.augmentation.check_names([feature.name for feature in self.inputs.features])
+        self.sampler.weights(self.labels.names)
+
+    def with_absolute_paths(self, base: Path) -> Recipe:
+        """The same with every data entry replaced by the files that it names, and the output folder made absolute.
+
+        Data entries are relative to ``base`` (the recipe's folder), the output to the current folder.
+        """
+        files = {
+            split: [str(path) for path in find_files(getattr(self.data, split), base.resolve())]
+            for split in ("train", "validation", "test")
+        }
+        data = dataclasses.replace(self.data, **files)
+        return dataclasses.replace(self, data=data, output=str(Path(self.output).resolve()))
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe; its data entries become the files that they name.
+
+    Args:
+        path: a YAML file.
+        overrides: ``{"schedule.steps": 100}``: values that take the place of the file's.
+
+    Raises:
+        FileNotFoundError: no such recipe, or a data entry matches nothing.
+        RecipeError: not YAML, unknown or missing key, wrong type; names the place and the nearest known key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no such recipe: {path}")
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(plain, dict):
+        raise RecipeError(f"{path}: expected keys with values, got {type(plain).__name__}")
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        branch = plain
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise RecipeError(f"--{key}: {parent!r} is a single value and has no {last!r}")
+        branch[last] = value
+    try:
+        return settings_from_plain(Recipe, plain).with_absolute_paths(path.parent)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Write a recipe as YAML that :func:`load_recipe` reads back."""
+    path.write_text(yaml.safe_dump(plain_from_settings(recipe), sort_keys=False), encoding="utf-8")
