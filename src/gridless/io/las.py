@@ -27,7 +27,7 @@ from gridless.io.chunks import PointChunks
 HEADER = "las_header"
 """Key of the laspy header in a cloud's metadata."""
 INTEGER_COORDINATES = ("X", "Y", "Z")
-POINTS_PER_BLOCK = 1_000_000  # a header that promises too much costs one block, not the promised memory
+POINTS_PER_BLOCK = 250_000  # a header that promises too much costs one block, not the promised memory
 LONGEST_DIMENSION_NAME = 32
 
 

@@ -44,8 +44,8 @@ def decompress(data: bytes, size: int) -> bytes:
                 if start < 0:
                     raise ValueError("compressed data copy from before their start")
                 repeated = output[start : start + length]
-                while len(repeated) < length:  # a copy may read what it writes
-                    repeated += repeated
+                if len(repeated) < length:  # a copy may read what it writes
+                    repeated *= -(-length // len(repeated))
                 output += repeated[:length]
             if len(output) > size:
                 raise ValueError(f"compressed data give more than the promised {size} bytes")

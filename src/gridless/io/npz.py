@@ -30,7 +30,8 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
         start = file.read(4)
     if start not in (b"PK\3\4", b"PK\5\6"):
         raise ReadError(path, f"not an NPZ archive: starts with {start!r}, expected b'PK\\x03\\x04'", "byte 0")
-    with _damage_reported(path), np.load(path, allow_pickle=False) as archive:
+    # Opened here, because np.load leaves a file that it opened itself open when the archive is damaged.
+    with _damage_reported(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
         shapes = {name: _shape(path, archive.zip, name) for name in archive.files}
         name_of_positions = next((name for name in POSITION_NAMES if name in shapes), None)
         if name_of_positions is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import warnings
@@ -94,7 +95,7 @@ def write(path: Path, cloud: PointCloud, data: str = "binary") -> None:
             "FIELDS " + " ".join(fields),
             "SIZE " + " ".join(str(dtype.itemsize) for dtype in types),
             "TYPE " + " ".join(dtype.kind.upper() for dtype in types),
-            "COUNT " + " ".join(str(int(np.prod(values.shape[1:]))) for values in fields.values()),
+            "COUNT " + " ".join(str(math.prod(values.shape[1:])) for values in fields.values()),
             f"WIDTH {len(cloud)}",
             "HEIGHT 1",
             "VIEWPOINT 0 0 0 1 0 0 0",
@@ -105,7 +106,11 @@ def write(path: Path, cloud: PointCloud, data: str = "binary") -> None:
     with replaced_when_complete(path) as temporary, temporary.open("wb") as file:
         file.write(header.encode("ascii"))
         if data == "ascii":
-            flat = [column for values in fields.values() for column in values.reshape(len(cloud), -1).T.tolist()]
+            flat = [
+                column
+                for values in fields.values()
+                for column in values.reshape(len(cloud), math.prod(values.shape[1:])).T.tolist()
+            ]
             # repr of a float is the shortest text that reads back as the same number
             file.writelines((" ".join(map(repr, row)) + "\n").encode("ascii") for row in zip(*flat, strict=True))
         elif data == "binary":
@@ -192,7 +197,7 @@ def _map_binary(path: Path, header: Header) -> NDArray[Any]:
 
 
 def _read_ascii(path: Path, header: Header) -> NDArray[Any]:
-    values_per_point = sum(int(np.prod(header.dtype[key].shape)) for key in header.dtype.names or ())
+    values_per_point = sum(math.prod(header.dtype[key].shape) for key in header.dtype.names or ())
     _require_bytes(path, header, max(0, header.num_points * values_per_point * 2 - 1))
     if header.num_points == 0:
         return np.empty(0, header.dtype)
@@ -231,7 +236,7 @@ def _read_compressed(path: Path, header: Header) -> NDArray[Any]:
     at = 0
     for key in header.dtype.names or ():
         part = header.dtype[key]
-        values = np.frombuffer(raw, part.base, header.num_points * int(np.prod(part.shape)), at)
+        values = np.frombuffer(raw, part.base, header.num_points * math.prod(part.shape), at)
         fields[key] = values.reshape(header.num_points, *part.shape)
         at += values.nbytes
     return fields
