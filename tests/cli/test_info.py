@@ -17,7 +17,7 @@ def wide_terminal(monkeypatch):
 
 def test_las(tmp_path, capsys):
     grid = np.stack(np.meshgrid(np.arange(11), np.arange(11)), axis=-1).reshape(-1, 2)
-    positions = np.column_stack([[*grid, 600000.0, 5000000.0], np.zeros(121)])
+    positions = np.column_stack([grid + np.array([600_000.0, 5_000_000.0]), np.zeros(121)])
     classes = np.where(np.arange(121) < 100, 2, 6).astype(np.uint8)
     gio.write(tmp_path / "a.laz", PointCloud(positions, {"classification": classes, "height": np.arange(121.0)}))
     assert info([tmp_path / "a.laz", tmp_path / "a.laz"]) == 0
