@@ -54,7 +54,9 @@ def plain_from_settings(settings: Any) -> Any:
         {'lengths': [1.0, 2.0]}
     """
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return {field.name: plain_from_settings(getattr(settings, field.name)) for field in dataclasses.fields(settings)}
+        return {
+            field.name: plain_from_settings(getattr(settings, field.name)) for field in dataclasses.fields(settings)
+        }
     if isinstance(settings, Mapping):
         return {key: plain_from_settings(item) for key, item in settings.items()}
     if isinstance(settings, (list, tuple)):

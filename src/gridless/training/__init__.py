@@ -1,7 +1,8 @@
 """Recipes and the training loop; the only place that imports lightning."""
 
 from gridless.training.curves import read_curves
-from gridless.training.fit import MODEL_FILE, RECIPE_FILE, TrainedRun, fit
+from gridless.training.fit import TrainedRun, fit
+from gridless.training.layout import MODEL_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError
 from gridless.training.recipe import Recipe, load_recipe, write_recipe
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -22,12 +22,9 @@ from gridless.data import (
 )
 from gridless.io import replaced_when_complete
 from gridless.models import build_model, save_model
+from gridless.training.layout import CURVES_FOLDER, MODEL_FILE, RECIPE_FILE
 from gridless.training.module import SegmentationTraining
 from gridless.training.recipe import Recipe, write_recipe
-
-MODEL_FILE = "model.safetensors"
-RECIPE_FILE = "recipe.yaml"
-CURVES_FOLDER = "curves"
 
 
 @dataclass(frozen=True)
@@ -92,9 +89,7 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
             recipe.seed,
             length=schedule.steps * schedule.crops_per_step,
         ),
-        CoveringCrops(
-            validation, recipe.inputs, model.pyramid_settings, recipe.inputs.crop_radius, labelled_only=True
-        ),
+        CoveringCrops(validation, recipe.inputs, model.pyramid_settings, recipe.inputs.crop_radius, labelled_only=True),
     )
     run.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(run / RECIPE_FILE) as temporary:
@@ -143,6 +138,7 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
         accelerator="auto",
         devices=1,
         max_steps=schedule.steps,
+        max_epochs=math.ceil(schedule.steps / schedule.steps_per_epoch),
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         gradient_clip_val=schedule.gradient_clip or None,
@@ -185,3 +181,5 @@ def _quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # The recipe says how many workers there are; crops are few and large.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Of Lightning's own code, with torch 2.13.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")

@@ -26,7 +26,8 @@ class DivergedError(GridlessError, ArithmeticError):
 def one_cycle(progress: float, warmup: float) -> float:
     """Learning rate over its peak: from 1/10 up to 1 during ``warmup``, then down a cosine to 1/1000.
 
-    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using large learning rates", 2019.
+    Source: Smith and Topin, "Super-convergence: very fast training of neural networks using
+    large learning rates", 2019.
 
     Example:
         >>> [round(one_cycle(progress, 0.2), 3) for progress in (0.0, 0.2, 0.6, 1.0)]

@@ -1,0 +1,52 @@
+"""gridless evaluate: scores of a model on labelled files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from gridless.cli.model_argument import load_model_or_run
+from gridless.data import find_files, load_labelled
+from gridless.io import replaced_when_complete
+from gridless.metrics import SegmentationScores
+from gridless.prediction import class_probabilities, input_settings, label_map
+from gridless.viewer import confusion_matrix_figure, scores_table
+
+
+def evaluate(model: Path, files: list[str] | None = None, output: Path | None = None, workers: int = 0) -> int:
+    """Score a model on every labelled point: accuracy, and IoU, precision and recall per class.
+
+    Args:
+        model: model file or folder of a run.
+        files: labelled files, folders or patterns; by default the test files of the model's recipe.
+        output: folder for scores.json and confusion.png; by default the model's folder.
+        workers: processes that prepare crops; 0 prepares them in between.
+
+    Returns:
+        The exit status, 0.
+    """
+    network = load_model_or_run(model)
+    inputs, labels = input_settings(network), label_map(network)
+    entries = files or network.metadata.get("recipe", {}).get("data", {}).get("test", [])
+    if not entries:
+        raise ValueError("evaluate: no files given, and the model's recipe names no test files (data.test)")
+    folder = output or (model if model.is_dir() else model.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    scores: SegmentationScores | None = None
+    console = Console()
+    for path in find_files(entries, Path.cwd()):
+        with console.status(f"{path.name}"):
+            cloud = load_labelled(path, inputs, labels)
+            prediction = class_probabilities(network, cloud, workers=workers).argmax(axis=1)
+        assert cloud.labels is not None
+        of_file = SegmentationScores.from_labels(cloud.labels, prediction, labels.names)
+        scores = of_file if scores is None else scores + of_file
+    assert scores is not None
+    console.print(scores_table(scores))
+    with replaced_when_complete(folder / "scores.json") as temporary:
+        temporary.write_text(json.dumps(scores.to_dict(), indent=2) + "\n", encoding="utf-8")
+    confusion_matrix_figure(scores, folder / "confusion.png")
+    console.print(f"written: {folder / 'scores.json'}, {folder / 'confusion.png'}", soft_wrap=True, markup=False)
+    return 0

@@ -1,0 +1,45 @@
+"""gridless train: from a recipe to a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from gridless.training import MODEL_FILE, fit, load_recipe
+
+
+def train(
+    recipe: Path,
+    resume: bool = False,
+    output: Path | None = None,
+    seed: int | None = None,
+    overrides: dict[str, Any] | None = None,
+) -> int:
+    """Train a network as a recipe says; any value of the recipe can be replaced: --schedule.steps 100.
+
+    Args:
+        recipe: YAML file; see the folder recipes/.
+        resume: continue from the last checkpoint in the output folder.
+        output: folder of the run, in place of the recipe's.
+        seed: in place of the recipe's.
+        overrides: values of the recipe by their dotted names.
+
+    Returns:
+        The exit status, 0.
+    """
+    values = dict(overrides or {})
+    if output is not None:
+        values["output"] = os.fspath(output)
+    if seed is not None:
+        values["seed"] = seed
+    run = fit(load_recipe(recipe, values), resume=resume)
+    Console().print(
+        f"{run.steps} steps in {run.minutes:.1f} minutes, best validation mIoU {run.val_miou:.4f}\n"
+        f"model: [bold]{escape(str(run.folder / MODEL_FILE))}[/]",
+        soft_wrap=True,
+    )
+    return 0

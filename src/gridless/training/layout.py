@@ -1,0 +1,5 @@
+"""Names of the files of a run's folder."""
+
+MODEL_FILE = "model.safetensors"
+RECIPE_FILE = "recipe.yaml"
+CURVES_FOLDER = "curves"
