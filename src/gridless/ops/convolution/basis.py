@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 BasisFunction = Callable[[Tensor, Sequence[Tensor]], Tensor]
-ParameterGradient = Callable[[Tensor, Sequence[Tensor], Tensor], list[Tensor]]
+ParameterPullBack = Callable[[Tensor], list[Tensor]]
+Linearization = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ParameterPullBack]]
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Basis:
 
     Args:
         evaluate: ``(z [E, D], parameters) -> φ [E, H]``.
-        parameter_gradient: ``(z, parameters, ∂φ [E, H]) -> ∂parameters``; None leaves it to autograd.
+        linearize: ``(z, parameters) -> (φ, pull_back)``, ``pull_back(∂φ) -> ∂parameters``; None: autograd does it.
     """
 
     evaluate: BasisFunction
-    parameter_gradient: ParameterGradient | None = None
+    linearize: Linearization | None = None
 
 
 BASES: dict[str, Basis] = {}
@@ -36,13 +37,13 @@ BASES: dict[str, Basis] = {}
 GIVEN = "given"
 
 
-def register_basis(name: str, function: BasisFunction, parameter_gradient: ParameterGradient | None = None) -> None:
+def register_basis(name: str, function: BasisFunction, linearize: Linearization | None = None) -> None:
     """Make ``function`` usable as ``basis=name``.
 
     Args:
         name: a new name; registering one twice is an error.
         function: ``(z [E, D], parameters) -> φ [E, H]``, row by row independent, in differentiable torch operations.
-        parameter_gradient: optional faster ``(z, parameters, ∂φ) -> ∂parameters``, equal to what autograd gives.
+        linearize: optional faster way to φ and its gradient to the parameters, see ``Basis``.
 
     Raises:
         ValueError: the name is taken.
@@ -54,7 +55,7 @@ def register_basis(name: str, function: BasisFunction, parameter_gradient: Param
     """
     if name in BASES or name == GIVEN:
         raise ValueError(f"register_basis: {name!r} is already a basis")
-    BASES[name] = Basis(function, parameter_gradient)
+    BASES[name] = Basis(function, linearize)
 
 
 def _append_one(values: Tensor) -> Tensor:
@@ -86,21 +87,26 @@ def _register_mlp(name: str, activation: _Activation) -> None:
             hidden = activation.function(functional.linear(hidden, weight, bias))
         return _append_one(hidden)
 
-    def parameter_gradient(z: Tensor, parameters: Sequence[Tensor], grad_phi: Tensor) -> list[Tensor]:
+    def linearize(z: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, ParameterPullBack]:
         layers = list(zip(parameters[::2], parameters[1::2], strict=True))
         inputs, preactivations = [z], []
         for weight, bias in layers:
             preactivations.append(functional.linear(inputs[-1], weight, bias))
             inputs.append(activation.function(preactivations[-1]))
-        grad_hidden = grad_phi[:, :-1]
-        gradients: list[Tensor] = []
-        for layer in reversed(range(len(layers))):
-            grad_preactivation = activation.backward(grad_hidden, preactivations[layer])
-            gradients = [grad_preactivation.T @ inputs[layer], grad_preactivation.sum(dim=0), *gradients]
-            grad_hidden = grad_preactivation @ layers[layer][0]
-        return gradients
 
-    register_basis(name, evaluate, parameter_gradient)
+        def pull_back(grad_phi: Tensor) -> list[Tensor]:
+            grad_hidden = grad_phi[:, :-1]
+            gradients: list[Tensor] = []
+            for layer in reversed(range(len(layers))):
+                grad_preactivation = activation.backward(grad_hidden, preactivations[layer])
+                gradients = [grad_preactivation.T @ inputs[layer], grad_preactivation.sum(dim=0), *gradients]
+                if layer > 0:
+                    grad_hidden = grad_preactivation @ layers[layer][0]
+            return gradients
+
+        return _append_one(inputs[-1]), pull_back
+
+    register_basis(name, evaluate, linearize)
 
 
 def _fourier(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ T exist for one block at a time and are computed again in the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -46,8 +46,8 @@ def forward(problem: Problem) -> Tensor:
     else:
         out = features.new_zeros(shape, dtype=compute_dtype(features))
         sums, row, col = _Sums(col=out), features, None
-    for _ in _contract(problem, row, col, sums):
-        pass
+    for block in blocks(problem, problem.aggregates_first()):
+        _contract(problem, block, _phi(problem, block, [])[0], row, col, sums)
     return out.to(features.dtype)
 
 
@@ -65,8 +65,16 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
         row, col, sums.row = problem.features, grad_out, totals.get("features")
     if "weight" in totals:
         sums.weight = totals["weight"] = torch.zeros_like(_col_to_row_weight(problem, rows_are_queries, dtype))
-    for block, grad_phi in _contract(problem, row, col, sums):
-        _pull_back_phi(problem, block, grad_phi, totals, behind_phi)
+    for block in blocks(problem, rows_are_queries):
+        phi, pull_back = _phi(problem, block, behind_phi)
+        grad_phi = _contract(problem, block, phi, row, col, sums)
+        if grad_phi is not None:
+            for name, gradient in pull_back(block.mask(grad_phi)).items():
+                rows = block.rows_of(name, problem.kernel.basis)
+                if rows is None:
+                    totals[name] += gradient
+                else:
+                    totals[name].index_add_(0, rows, gradient.to(dtype))
     if "weight" in totals and not rows_are_queries:
         totals["weight"] = totals["weight"].transpose(1, 2)
     return {name: total.to(tensors[name].dtype).contiguous() for name, total in totals.items()}
@@ -78,19 +86,43 @@ def _col_to_row_weight(problem: Problem, rows_are_queries: bool, dtype: torch.dt
     return (weight if rows_are_queries else weight.transpose(1, 2)).contiguous()
 
 
-def _contract(problem: Problem, row: Tensor | None, col: Tensor | None, sums: _Sums) -> Iterator[tuple[Block, Tensor]]:
-    """Walk all blocks, accumulate what ``sums`` wants, and hand out ∂F/∂φ [S, H] block by block where it is wanted."""
+def _phi(problem: Problem, block: Block, behind_phi: list[str]) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
+    """φ [S, H] of a block and what pulls ∂F/∂φ back to the tensors named in ``behind_phi``."""
     dtype = compute_dtype(problem.features)
-    rows_are_queries = problem.aggregates_first()
-    weight = _col_to_row_weight(problem, rows_are_queries, dtype)
-    contract_block = _contract_depthwise if problem.depthwise else _contract_full
-    tensors = problem.differentiable()
-    basis = problem.kernel.basis
-    for block in blocks(problem, rows_are_queries):
-        phi = block.mask(evaluate_phi(problem.kernel, block.gather_phi_inputs(tensors, basis), dtype))
-        grad_phi = contract_block(block, phi, row, col, weight, sums)
-        if grad_phi is not None:
-            yield block, block.mask(grad_phi)
+    kernel = problem.kernel
+    inputs = block.gather_phi_inputs(problem.differentiable(), kernel.basis)
+    if not behind_phi:
+        return block.mask(evaluate_phi(kernel, inputs, dtype)), lambda _: {}
+
+    linearize = None if kernel.basis == GIVEN else BASES[kernel.basis].linearize
+    if linearize is not None and all(name.startswith("basis.") for name in behind_phi):
+        kernel = kernel.to(dtype)
+        z = (inputs["query_positions"] - inputs["source_positions"]).to(dtype)
+        phi, pull_back_basis = linearize(z, kernel.basis_parameters)
+        window = kernel.window_values(z, inputs.get("extents"))
+        if window is not None:
+            phi = phi * window[:, None]
+
+        def pull_back_by_hand(grad_phi: Tensor) -> dict[str, Tensor]:
+            gradients = pull_back_basis(grad_phi if window is None else grad_phi * window[:, None])
+            named = {f"basis.{place}": gradient for place, gradient in enumerate(gradients)}
+            return {name: named[name] for name in behind_phi}
+
+        return block.mask(phi), pull_back_by_hand
+
+    def phi_of(*values: Tensor) -> Tensor:
+        return evaluate_phi(kernel, inputs | dict(zip(behind_phi, values, strict=True)), dtype)
+
+    phi, pull_back = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
+    return block.mask(phi), lambda grad_phi: dict(zip(behind_phi, pull_back(grad_phi), strict=True))
+
+
+def _contract(
+    problem: Problem, block: Block, phi: Tensor, row: Tensor | None, col: Tensor | None, sums: _Sums
+) -> Tensor | None:
+    """Add one block's part to what ``sums`` wants; returns ∂F/∂φ [S, H] where that is wanted."""
+    weight = _col_to_row_weight(problem, problem.aggregates_first(), phi.dtype)
+    return (_contract_depthwise if problem.depthwise else _contract_full)(block, phi, row, col, weight, sums)
 
 
 def _gather(values: Tensor, rows: Tensor, like: Tensor) -> Tensor:
@@ -161,33 +193,3 @@ def _contract_depthwise(
     if sums.weight is not None:
         sums.weight.addmm_(phi.T, grad_kernels)
     return grad_kernels @ weight.T if sums.phi else None
-
-
-def _pull_back_phi(
-    problem: Problem, block: Block, grad_phi: Tensor, totals: dict[str, Tensor], behind_phi: list[str]
-) -> None:
-    """Add to ``totals`` what ∂F/∂φ of one block means for positions, extents and the kernel's parameters."""
-    kernel = problem.kernel
-    dtype = grad_phi.dtype
-    inputs = block.gather_phi_inputs(problem.differentiable(), kernel.basis)
-    by_hand = None if kernel.basis == GIVEN else BASES[kernel.basis].parameter_gradient
-    if by_hand is not None and all(name.startswith("basis.") for name in behind_phi):
-        z = (inputs["query_positions"] - inputs["source_positions"]).to(dtype)
-        kernel = kernel.to(dtype)
-        window = kernel.window_values(z, inputs.get("extents"))
-        grad_basis = grad_phi if window is None else grad_phi.mul_(window[:, None])
-        for place, gradient in enumerate(by_hand(z, kernel.basis_parameters, grad_basis)):
-            if f"basis.{place}" in totals:
-                totals[f"basis.{place}"] += gradient
-        return
-
-    def phi_of(*values: Tensor) -> Tensor:
-        return evaluate_phi(kernel, inputs | dict(zip(behind_phi, values, strict=True)), dtype)
-
-    _, pull_back = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
-    for name, gradient in zip(behind_phi, pull_back(grad_phi), strict=True):
-        rows = block.rows_of(name, kernel.basis)
-        if rows is None:
-            totals[name] += gradient
-        else:
-            totals[name].index_add_(0, rows, gradient.to(dtype))

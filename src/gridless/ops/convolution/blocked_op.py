@@ -173,7 +173,7 @@ def _double_backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ..
 def _differentiate_backward(
     problem: Problem, grad_out: Tensor, cotangents: dict[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gradients of Σ_name ⟨cotangent, ∂F/∂name⟩ to g and to every tensor, differentiable again where grad is enabled."""
+    """Gradients of Σ ⟨cotangent, ∂F/∂name⟩ to g and to every tensor, differentiable again where grad is enabled."""
     create_graph = torch.is_grad_enabled()
     tensors = problem.differentiable()
     totals = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}

@@ -91,15 +91,15 @@ class Block:
     padding: Tensor | None
 
     def mask(self, values: Tensor) -> Tensor:
-        """Zero in place what stands in padding slots ([S, H])."""
-        return values if self.padding is None else values.masked_fill_(self.padding[:, None], 0.0)
+        """``values`` [S, H] with zeros in padding slots."""
+        return values if self.padding is None else values.masked_fill(self.padding[:, None], 0.0)
 
     def gather_phi_inputs(self, tensors: Mapping[str, Tensor], basis: str) -> dict[str, Tensor]:
         """From whole tensors named as in ``Problem.differentiable``, what φ of this block's slots depends on."""
         inputs = {}
         for name, tensor in tensors.items():
             rows = self.rows_of(name, basis)
-            inputs[name] = tensor if rows is None else tensor[rows]
+            inputs[name] = tensor if rows is None else tensor.index_select(0, rows)
         return inputs
 
     def rows_of(self, name: str, basis: str) -> Tensor | None:
