@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -91,7 +92,7 @@ def _write_scene(path: Path, seed: int, size: float) -> Path:
 
 
 def _train(folder: Path, files: list[Path], steps: int | None) -> TrainedRun:
-    overrides = {"data.train": [str(file.resolve()) for file in files], "output": str(folder)}
+    overrides: dict[str, Any] = {"data.train": [str(file.resolve()) for file in files], "output": str(folder)}
     if steps is not None:
         overrides |= {"schedule.steps": steps, "schedule.steps_per_epoch": max(1, steps // 2)}
     return fit(load_recipe(_RECIPE, overrides))

@@ -113,7 +113,8 @@ def _phi(problem: Problem, block: Block, behind_phi: list[str]) -> tuple[Tensor,
     def phi_of(*values: Tensor) -> Tensor:
         return evaluate_phi(kernel, inputs | dict(zip(behind_phi, values, strict=True)), dtype)
 
-    phi, pull_back = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
+    # Autograd proper is switched off below a custom operator; torch.func is not.
+    phi, pull_back, *_ = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
     return block.mask(phi), lambda grad_phi: dict(zip(behind_phi, pull_back(grad_phi), strict=True))
 
 
