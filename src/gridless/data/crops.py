@@ -60,15 +60,16 @@ def cut_crop(
     middle[: len(center)] = center
     if len(rows) and members.shape[1] > len(center):
         middle[-1] = members[:, -1].mean()
-    local = members - middle
+    offsets = members - middle
     if augmentation is not None:
         assert rng is not None
-        local = local @ augmentation.transform(local.shape[1], rng).T
-    local = local.astype(np.float32)
+        offsets = offsets @ augmentation.transform(offsets.shape[1], rng).T
+    local = offsets.astype(np.float32)
     features = cloud.features[rows]
     kept, voxel = (t.numpy() for t in voxel_grid(torch.from_numpy(local), settings.voxel_size, return_inverse=True))
     counts = np.bincount(voxel, minlength=len(kept))[:, None]
-    positions, merged = _sums(local, voxel, len(kept)) / counts, _sums(features, voxel, len(kept)) / counts
+    positions = (_sums(local, voxel, len(kept)) / counts).astype(np.float32)
+    merged = (_sums(features, voxel, len(kept)) / counts).astype(np.float32)
     labels = None if cloud.labels is None else _most_frequent(cloud.labels[rows], voxel, len(kept))
     if max_points is not None and len(positions) > max_points:
         nearest = np.argsort((positions[:, : len(center)] ** 2).sum(axis=1), kind="stable")[:max_points]
@@ -78,7 +79,6 @@ def cut_crop(
     centered = [channel for channel, name in enumerate(cloud.channels) if name == "height"]
     if centered and len(merged):
         merged[:, centered] -= merged[:, centered].mean(axis=0)
-    positions, merged = positions.astype(np.float32), merged.astype(np.float32)
     if augmentation is not None and rng is not None:
         positions, merged = augmentation.change_points(positions, merged, cloud.channels, rng)
     return Crop(rows, local, positions, merged, labels)

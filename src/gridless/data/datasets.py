@@ -1,4 +1,4 @@
-"""Data sets of crops for torch's DataLoader: random class-balanced ones for training, covering ones for scores and prediction."""
+"""Data sets of crops for torch's DataLoader: random balanced ones to train, covering ones to score and predict."""
 
 from __future__ import annotations
 

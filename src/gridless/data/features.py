@@ -53,12 +53,12 @@ def height(cloud: PointCloud) -> NDArray[np.float64]:
 
 @computed_feature
 def height_above_ground(
-    cloud: PointCloud, cell: float = 1.0, window: float = 31.0, slope: float = 0.3, tolerance: float = 0.3
+    cloud: PointCloud, cell: float = 1.0, window: float = 33.0, slope: float = 0.3, tolerance: float = 0.3
 ) -> NDArray[np.float64]:
     """Height above a ground surface found by a progressive morphological filter on the raster of lowest points.
 
-    The raster is opened with growing windows; a cell that stands above the opened surface by more than
-    tolerance + slope · (window's growth) is not ground (a roof or a crown) and is refilled from the ground cells around it.
+    The raster is opened with growing windows; a cell that an opening lowers by more than tolerance + slope · (growth of
+    half the window) is not ground (a roof or a crown) and is refilled from the ground cells around it.
 
     Args:
         cloud: points, the last coordinate up.
@@ -75,12 +75,12 @@ def height_above_ground(
     lowest, raster = _lowest_per_cell(cloud, cell)
     surface = _filled(lowest, np.isfinite(lowest))
     # Single returns from below the ground would drag their surroundings down.
-    surface = np.maximum(surface, ndimage.grey_closing(surface, size=3) - tolerance)
+    surface = np.maximum(surface, ndimage.grey_closing(surface, size=(3,) * surface.ndim, mode="nearest") - tolerance)
     is_ground = np.isfinite(lowest)
     previous, size = 1, 3
     opened = surface
     while size * cell <= window:
-        smaller = ndimage.grey_opening(opened, size=size, mode="nearest")
+        smaller = ndimage.grey_opening(opened, size=(size,) * surface.ndim, mode="nearest")
         is_ground &= opened - smaller <= tolerance + slope * (size - previous) * cell / 2
         opened = smaller
         previous, size = size, 2 * size - 1

@@ -17,7 +17,7 @@ class LabelMap:
     """Which raw labels make which class, and which are left out of training and scores.
 
     Args:
-        classes: class name -> raw labels; the order gives the class numbers, the first raw label is what prediction writes.
+        classes: class name -> raw labels; the order gives the class numbers, prediction writes the first raw label.
         ignored: raw labels that are neither trained on nor scored.
         column: column of the cloud that holds the raw labels.
 

@@ -1,7 +1,7 @@
 """Typed settings from plain YAML or JSON values, with errors that name the key, its place and the nearest known one.
 
-jsonargparse could parse these dataclasses too; it is used for the command line. Here the message decides: it has to name
-the place in the recipe and the nearest known key.
+jsonargparse could parse these dataclasses too; it is used for the command line. Here the message decides: it has to
+name the place in the recipe and the nearest known key.
 """
 
 from __future__ import annotations

@@ -103,10 +103,8 @@ def class_probabilities(
     model.eval()
     try:
         waiting: list[_Tile] = []
-        done = 0
-        for tile in DataLoader(tiles, batch_size=None, num_workers=workers):
+        for done, tile in enumerate(DataLoader(tiles, batch_size=None, num_workers=workers), start=1):
             waiting.append(tile)
-            done += 1
             if sum(len(t.batch.labels) for t in waiting) >= points_per_batch or done == len(tiles):
                 _add_scores(model, waiting, sums)
                 waiting = []

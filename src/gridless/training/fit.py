@@ -162,8 +162,8 @@ class _ExportBest(Callback):
             assert isinstance(pl_module, SegmentationTraining)
             self.best = score
             model = pl_module.exported_model
-            model.metadata = {  # type: ignore[assignment]
-                **pl_module.model.metadata,  # type: ignore[dict-item]
+            model.metadata = {
+                **pl_module.model.metadata,
                 "training": {"val_miou": score, "steps": trainer.global_step, "minutes": pl_module.seconds / 60},
             }
             save_model(self.path, model)

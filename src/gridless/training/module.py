@@ -8,14 +8,15 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
 from gridless.data import IGNORED, Batch, CoveringCrops, Crop, TrainingCrops
 from gridless.errors import GridlessError
-from gridless.metrics.segmentation import SegmentationScores
+from gridless.metrics import SegmentationScores
+from gridless.models.base import Network
 from gridless.training.recipe import ScheduleSettings
 
 
@@ -52,7 +53,7 @@ class SegmentationTraining(L.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Network,
         class_names: tuple[str, ...],
         schedule: ScheduleSettings,
         training: TrainingCrops,
@@ -66,15 +67,20 @@ class SegmentationTraining(L.LightningModule):
             average = get_ema_multi_avg_fn(schedule.average_decay)
             self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         weights = [schedule.class_weights.get(name, 1.0) for name in class_names]
+        self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
         self.seconds_before = 0.0
         self._started = time.monotonic()
         self._outcomes: list[tuple[Tensor, Tensor]] = []
 
     @property
-    def exported_model(self) -> nn.Module:
+    def exported_model(self) -> Network:
         """The network to validate and to keep: the moving average if there is one."""
-        return self.model if self.averaged is None else self.averaged.module
+        if self.averaged is None:
+            return self.model
+        averaged = self.averaged.module
+        assert isinstance(averaged, Network)
+        return averaged
 
     @property
     def seconds(self) -> float:

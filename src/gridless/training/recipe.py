@@ -110,11 +110,16 @@ class Recipe:
 
         Data entries are relative to ``base`` (the recipe's folder), the output to the current folder.
         """
-        files = {
-            split: [str(path) for path in find_files(getattr(self.data, split), base.resolve())]
-            for split in ("train", "validation", "test")
-        }
-        data = dataclasses.replace(self.data, **files)
+
+        def files(entries: list[str]) -> list[str]:
+            return [str(path) for path in find_files(entries, base.resolve())]
+
+        data = dataclasses.replace(
+            self.data,
+            train=files(self.data.train),
+            validation=files(self.data.validation),
+            test=files(self.data.test),
+        )
         return dataclasses.replace(self, data=data, output=str(Path(self.output).resolve()))
 
 
