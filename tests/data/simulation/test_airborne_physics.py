@@ -123,7 +123,7 @@ def test_wire_echoes_lie_on_the_catenary_and_leave_light_for_the_ground():
 
 def test_range_noise_has_the_asked_spread():
     cloud = survey(settings=replace(THIN, range_noise=0.05), density=15.0)
-    cosine = np.cos(np.radians(cloud["scan_angle"].astype(np.float64)))
+    cosine = np.cos(np.radians(0.006 * cloud["scan_angle"]))
     error = (cloud.positions[:, 2] - BASE) / cosine
     assert len(error) > 5000
     assert abs(error.mean()) < 4 * 0.05 / np.sqrt(len(error))

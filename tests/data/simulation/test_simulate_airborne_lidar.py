@@ -20,7 +20,7 @@ def test_columns_have_the_types_of_a_las_file(cloud):
         "return_number": "uint8",
         "number_of_returns": "uint8",
         "gps_time": "float64",
-        "scan_angle": "float32",
+        "scan_angle": "int16",
         "classification": "uint8",
         "point_source_id": "uint16",
     }

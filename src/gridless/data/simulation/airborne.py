@@ -29,9 +29,9 @@ def simulate_airborne_lidar(
 
     Returns:
         Points in map coordinates near (650000, 6860000, 100) with the columns of a LAS file: intensity,
-        return_number, number_of_returns, gps_time, scan_angle (degrees), classification (2 ground, 3 low vegetation,
-        5 high vegetation, 6 building, 14 wire, 15 pole, 64 vehicle) and point_source_id (the strip). A pulse of which
-        any return lies outside ``size`` is left out whole.
+        return_number, number_of_returns, gps_time, scan_angle (units of 0.006°, as LAS has it), classification
+        (2 ground, 3 low vegetation, 5 high vegetation, 6 building, 14 wire, 15 pole, 64 vehicle) and point_source_id
+        (the strip). A pulse of which any return lies outside ``size`` is left out whole.
 
     Raises:
         ValueError: size or density is not above 0.

@@ -16,6 +16,7 @@ from gridless.data.simulation.terrain import Terrain
 GROUND = 2
 FIRST_GPS_TIME = 3.1e8  # adjusted standard GPS time, seconds
 TURN_SECONDS = 180.0  # between two strips
+LAS_ANGLE_UNIT = 0.006  # degrees
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def _record(
             "return_number": np.cumsum(detected, axis=1)[detected].astype(np.uint8),
             "number_of_returns": returns[pulse].astype(np.uint8),
             "gps_time": pulses.time[pulse],
-            "scan_angle": pulses.scan_angle[pulse].astype(np.float32),
+            "scan_angle": np.round(pulses.scan_angle[pulse] / LAS_ANGLE_UNIT).astype(np.int16),
             "classification": np.array(list(by_label), dtype=np.uint8)[strongest[kept]],
             "point_source_id": pulses.strip[pulse],
         },
