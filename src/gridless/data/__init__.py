@@ -2,7 +2,7 @@
 
 from gridless.data.augmentation import AugmentationSettings
 from gridless.data.crops import Crop, covering_centers, cut_crop
-from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops
+from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
 from gridless.data.features import COMPUTED_FEATURES, computed_feature
 from gridless.data.files import find_files, hold_out_strips, load_labelled
 from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
@@ -30,4 +30,5 @@ __all__ = [
     "load_labelled",
     "plain_from_settings",
     "settings_from_plain",
+    "weight_per_class",
 ]

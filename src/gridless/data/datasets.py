@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,10 +77,20 @@ class SamplerSettings:
 
     def weights(self, class_names: Sequence[str]) -> list[float]:
         """Weight per class; ValueError for a name that is no class."""
-        for name in self.class_weights:
-            if name not in class_names:
-                raise ValueError(f"sampler.class_weights: no class {unknown_name(name, class_names)}")
-        return [self.class_weights.get(name, 1.0) for name in class_names]
+        return weight_per_class(self.class_weights, class_names, "sampler.class_weights")
+
+
+def weight_per_class(weights: Mapping[str, float], class_names: Sequence[str], place: str) -> list[float]:
+    """The weight of each class, 1 where none is given; ValueError for a name that is no class.
+
+    Example:
+        >>> weight_per_class({"wire": 2.0}, ["ground", "wire"], "sampler.class_weights")
+        [1.0, 2.0]
+    """
+    for name in weights:
+        if name not in class_names:
+            raise ValueError(f"{place}: no class {unknown_name(name, class_names)}")
+    return [weights.get(name, 1.0) for name in class_names]
 
 
 class TrainingCrops(Dataset[Batch]):

@@ -147,7 +147,7 @@ class _Tiles(Dataset[_Tile]):
         return _Tile(crop.rows, batch, nearest, weights / weights.sum(dim=1, keepdim=True) * trust)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: an operator's workspace made there could not be used by a later training
 def _add_scores(model: nn.Module, tiles: list[_Tile], sums: NDArray[np.float32]) -> None:
     device = next(model.parameters()).device
     batch = Batch.concatenate([tile.batch for tile in tiles]).to(device)

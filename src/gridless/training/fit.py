@@ -141,6 +141,7 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
         max_epochs=math.ceil(schedule.steps / schedule.steps_per_epoch),
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
+        inference_mode=False,  # tensors made in inference mode, such as an operator's workspace, could not train later
         gradient_clip_val=schedule.gradient_clip or None,
         log_every_n_steps=min(10, schedule.steps_per_epoch, schedule.steps),
         enable_model_summary=False,
@@ -181,5 +182,7 @@ def _quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # The recipe says how many workers there are; crops are few and large.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # A resumed training writes where it did before.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Of Lightning's own code, with torch 2.13.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated.*")

@@ -32,7 +32,7 @@ def one_cycle(progress: float, warmup: float) -> float:
 
     Example:
         >>> [round(one_cycle(progress, 0.2), 3) for progress in (0.0, 0.2, 0.6, 1.0)]
-        [0.1, 1.0, 0.5, 0.001]
+        [0.1, 1.0, 0.501, 0.001]
     """
     if progress < warmup:
         return 0.1 + 0.9 * (1 - math.cos(math.pi * progress / warmup)) / 2
@@ -66,9 +66,8 @@ class SegmentationTraining(L.LightningModule):
         if schedule.average_decay:
             average = get_ema_multi_avg_fn(schedule.average_decay)
             self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-        weights = [schedule.class_weights.get(name, 1.0) for name in class_names]
         self.class_weights: Tensor
-        self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
+        self.register_buffer("class_weights", torch.tensor(schedule.loss_weights(class_names)), persistent=False)
         self.seconds_before = 0.0
         self._started = time.monotonic()
         self._outcomes: list[tuple[Tensor, Tensor]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from gridless.data import (
     find_files,
     plain_from_settings,
     settings_from_plain,
+    weight_per_class,
 )
 from gridless.errors import RecipeError
 
@@ -86,6 +87,10 @@ class ScheduleSettings:
         if not 0 <= self.average_decay < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"average_decay and warmup must be in [0, 1), got {self.average_decay} and {self.warmup}")
 
+    def loss_weights(self, class_names: Sequence[str]) -> list[float]:
+        """Weight of each class in the cross-entropy; ValueError for a name that is no class."""
+        return weight_per_class(self.class_weights, class_names, "schedule.class_weights")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -104,6 +109,7 @@ class Recipe:
     def __post_init__(self) -> None:
         self.augmentation.check_names([feature.name for feature in self.inputs.features])
         self.sampler.weights(self.labels.names)
+        self.schedule.loss_weights(self.labels.names)
 
     def with_absolute_paths(self, base: Path) -> Recipe:
         """The same with every data entry replaced by the files that it names, and the output folder made absolute.

@@ -1,0 +1,190 @@
+"""From files to a trained model to a labelled file, through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import gridless as gl
+from gridless.cli.main import main
+from gridless.training import read_curves
+
+
+def words_of(text):
+    """The text without the panel's frame and line breaks."""
+    return " ".join(text.replace("│", "").split())
+
+
+def scene(seed):
+    """Flat ground and boxes on it: a network has to see heights to tell them apart."""
+    rng = np.random.default_rng(seed)
+    xy = rng.uniform(0, 24, (3000, 2))
+    on_box = (np.floor(xy / 6).sum(axis=1) % 2 == 0) & (np.abs(xy % 6 - 3) < 2).all(axis=1)
+    z = np.where(on_box, 3.0, 0.0) + rng.normal(0, 0.02, 3000)
+    classification = np.where(on_box, 6, 2).astype(np.uint8)
+    classification[:20] = 1
+    columns = {"classification": classification, "intensity": rng.integers(0, 900, 3000).astype(np.uint16)}
+    return gl.PointCloud(np.column_stack([xy, z]) + np.array([652_000, 6_862_000, 120]), columns)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+    for name, seed in (("train", 0), ("test", 1)):
+        gl.write(folder / f"{name}.laz", scene(seed))
+    recipe = {
+        "data": {"train": ["train.laz"], "test": ["test.laz"]},
+        "labels": {"classes": {"ground": [2], "house": [6]}, "ignored": [1]},
+        "inputs": {
+            "features": [{"name": "height_above_ground", "scale": 3}, {"name": "intensity", "transform": "robust"}],
+            "voxel_size": 0.8,
+            "crop_radius": 5,
+        },
+        "network": {"name": "pccn", "config": {"num_neighbors": 8}},
+        "schedule": {"steps": 30, "steps_per_epoch": 10, "crops_per_step": 2, "learning_rate": 0.01, "workers": 0},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(workplace):
+    assert main(["train", str(workplace / "recipe.yaml"), "--output", str(workplace / "run")]) == 0
+    return workplace / "run"
+
+
+def test_training_learns_and_evaluate_scores_every_labelled_point(run, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    assert "mean IoU" in capsys.readouterr().out
+    scores = json.loads((run / "scores.json").read_text())
+    assert sum(c["support"] for c in scores["classes"].values()) == 3000 - 20
+    assert scores["mean_iou"] > 0.8
+    assert (run / "confusion.png").stat().st_size > 1000
+
+
+def test_a_training_in_two_parts_equals_one_in_one(run, workplace):
+    parts = workplace / "parts"
+    recipe = str(workplace / "recipe.yaml")
+    # The first part is stopped by an error after the first epoch, as a kill would.
+    from gridless.training import module
+
+    step = module.SegmentationTraining.training_step
+
+    def stop(self, batch, batch_idx):
+        if self.trainer.global_step == 14:
+            raise KeyError("killed")
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.SegmentationTraining, "training_step", stop)
+        with pytest.raises(KeyError, match="killed"):
+            main(["train", recipe, "--output", str(parts)])
+    assert main(["train", recipe, "--output", str(parts), "--resume"]) == 0
+    whole, resumed = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (run, parts))
+    assert resumed["global_step"] == whole["global_step"] == 30
+    for name, weights in whole["state_dict"].items():
+        torch.testing.assert_close(resumed["state_dict"][name], weights, msg=name)
+    curves, resumed_curves = read_curves(run), read_curves(parts)
+    assert curves["val_miou"][0].tolist() == resumed_curves["val_miou"][0].tolist()
+    np.testing.assert_allclose(curves["val_miou"][1], resumed_curves["val_miou"][1])
+
+
+def test_a_run_is_not_overwritten_by_accident(run, workplace, capsys):
+    assert main(["train", str(workplace / "recipe.yaml"), "--output", str(run)]) == 2
+    assert "already holds a training" in capsys.readouterr().err
+
+
+def test_diverged_training_says_so(workplace, capsys):
+    words = ["train", str(workplace / "recipe.yaml"), "--output", str(workplace / "nan")]
+    assert main([*words, "--schedule.learning_rate=1e30", "--schedule.gradient_clip", "0"]) == 2
+    message = words_of(capsys.readouterr().err)
+    assert "the loss is" in message
+    assert "schedule.learning_rate" in message
+
+
+def test_predict_writes_las_with_everything_else_kept(run, workplace):
+    output = workplace / "labelled.laz"
+    assert (
+        main(["predict", str(workplace / "test.laz"), "-o", str(output), "--model", str(run), "--probabilities"]) == 0
+    )
+    before, after = gl.read(workplace / "test.laz"), gl.read(output)
+    assert np.array_equal(before.positions, after.positions)
+    assert np.array_equal(before["intensity"], after["intensity"])
+    assert set(after["classification"].tolist()) == {2, 6}
+    assert (after["classification"] == before["classification"])[20:].mean() > 0.9
+    assert np.allclose(after["probability_ground"] + after["probability_house"], 1, atol=1e-3)
+
+
+def test_predict_several_files_into_a_folder(run, workplace):
+    words = [str(workplace / "train.laz"), str(workplace / "test.laz"), "-m", str(run / "model.safetensors")]
+    assert main(["predict", *words, "-o", str(workplace / "many")]) == 0
+    assert sorted(f.name for f in (workplace / "many").iterdir()) == ["test.laz", "train.laz"]
+
+
+def test_predict_refuses_what_would_lose_data(run, workplace, capsys):
+    source = str(workplace / "test.laz")
+    assert main(["predict", source, str(workplace / "train.laz"), "-o", "one.laz", "-m", str(run)]) == 2
+    assert "need a folder" in capsys.readouterr().err
+    assert main(["predict", source, "-o", source, "-m", str(run)]) == 2
+    assert "would replace its own input" in words_of(capsys.readouterr().err)
+
+
+def bad_inputs(folder):
+    good = scene(2)
+    gl.write(folder / "good.laz", good)
+    (folder / "truncated.laz").write_bytes((folder / "good.laz").read_bytes()[:3000])
+    (folder / "empty.laz").touch()
+    gl.write(folder / "no_column.ply", good.without_columns("intensity"))
+    positions = good.positions.copy()
+    positions[5] = np.nan
+    gl.write(folder / "nan.npz", gl.PointCloud(positions, good.columns))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.laz", "no file matches"),
+        ("truncated.laz", "truncated.laz"),
+        ("empty.laz", "empty.laz"),
+        ("no_column.ply", "no column 'intensity'"),
+        ("nan.npz", "1 of 3000 points have NaN"),
+    ],
+)
+def test_bad_input_is_named_and_leaves_no_output(run, tmp_path, capsys, name, message):
+    bad_inputs(tmp_path)
+    output = tmp_path / "out"
+    output.mkdir()
+    assert main(["predict", str(tmp_path / name), "-o", str(output / "x.ply"), "-m", str(run)]) == 2
+    # The panel wraps words, so blanks are not compared.
+    assert "".join(message.split()) in "".join(capsys.readouterr().err.split()).replace("│", "")
+    assert not list(output.iterdir())
+
+
+def test_labels_that_a_recipe_does_not_know(run, workplace, tmp_path, capsys):
+    cloud = scene(3)
+    gl.write(tmp_path / "strange.npz", cloud.with_columns(classification=np.full(3000, 9)))
+    assert main(["evaluate", str(run), str(tmp_path / "strange.npz"), "--output", str(tmp_path)]) == 2
+    assert "9(3000points)" in "".join(capsys.readouterr().err.split()).replace("│", "")
+    gl.write(tmp_path / "bare.npz", cloud.without_columns("classification"))
+    assert main(["evaluate", str(run), str(tmp_path / "bare.npz"), "--output", str(tmp_path)]) == 2
+    assert "nolabelcolumn'classification'" in "".join(capsys.readouterr().err.split()).replace("│", "")
+
+
+def test_unknown_command_and_recipe_key(workplace, capsys):
+    assert main(["trian"]) == 2
+    assert "did you mean 'train'?" in words_of(capsys.readouterr().err)
+    assert main(["train", str(workplace / "recipe.yaml"), "--schedule.stesp", "3"]) == 2
+    assert "did you mean 'steps'?" in words_of(capsys.readouterr().err)
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in ("demo", "train", "evaluate", "predict", "info", "doctor"))
+    for name in ("train", "predict", "evaluate", "info", "doctor", "demo"):
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0
+        assert f"usage: gridless {name}" in capsys.readouterr().out

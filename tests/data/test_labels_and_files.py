@@ -1,0 +1,58 @@
+"""Label maps, data entries, and the strips held aside for validation."""
+
+import numpy as np
+import pytest
+
+from gridless import PointCloud
+from gridless.data import FeatureSettings, InputSettings, LabelMap, find_files, hold_out_strips
+
+
+def test_labels_without_a_mapping_are_named_with_their_count():
+    labels = LabelMap({"ground": [2], "plants": [3, 4]}, ignored=[1])
+    with pytest.raises(ValueError, match=r"a\.laz: labels without a mapping: 7 \(3 points\), 9 \(1 points\).*ground"):
+        labels.encode(np.array([2, 7, 7, 9, 7], np.uint8), "a.laz")
+
+
+def test_round_trip_and_ignored():
+    labels = LabelMap({"ground": [2], "plants": [3, 4]}, ignored=[1])
+    classes = labels.encode(np.array([4.0, 2.0, 1.0]))
+    assert classes.tolist() == [1, 0, -1]
+    assert labels.decode(classes[:2]).tolist() == [3, 2]
+
+
+def test_one_raw_label_in_two_places_is_refused():
+    with pytest.raises(ValueError, match="raw label 2 belongs both to 'ground' and to 'road'"):
+        LabelMap({"ground": [2], "road": [11, 2]})
+
+
+def test_missing_label_column_names_those_present():
+    with pytest.raises(ValueError, match=r"a\.ply: no label column 'classification'; this cloud has red"):
+        LabelMap({"ground": [2]}).of_cloud(PointCloud(np.zeros((1, 3)), {"red": np.zeros(1)}), "a.ply")
+
+
+def test_find_files(tmp_path, monkeypatch):
+    for name in ("b.laz", "a.las", "notes.md"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("TILES", str(tmp_path))
+    monkeypatch.delenv("NOWHERE", raising=False)
+    assert [f.name for f in find_files(["."], tmp_path)] == ["a.las", "b.laz"]
+    assert [f.name for f in find_files(["${TILES}/*.laz", "${NOWHERE:-.}/a.las"], tmp_path)] == ["b.laz", "a.las"]
+    with pytest.raises(ValueError, match="environment variable NOWHERE is not set"):
+        find_files(["${NOWHERE}/a.las"], tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no file matches 'c\.laz'"):
+        find_files(["c.laz"], tmp_path)
+
+
+def test_strips_do_not_overlap_and_change_sides():
+    rng = np.random.default_rng(0)
+    settings = InputSettings((FeatureSettings("constant"),), 0.5, 5)
+    clouds = [
+        settings.prepare(PointCloud(rng.uniform(0, 10, (1000, 3))), str(i), np.zeros(1000, np.int64)) for i in range(4)
+    ]
+    training, validation = hold_out_strips(clouds, 0.2)
+    for index, (kept, held) in enumerate(zip(training, validation, strict=True)):
+        scored = held.positions[held.labels >= 0]
+        assert len(kept) + len(scored) == 1000
+        assert len(scored) == pytest.approx(200, abs=1)
+        axis, sign = index // 2, 1 if index % 2 == 0 else -1
+        assert (sign * kept.positions[:, axis]).max() < (sign * scored[:, axis]).min()

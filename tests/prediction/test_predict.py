@@ -1,0 +1,81 @@
+"""Every point gets a label, whatever the cloud."""
+
+import numpy as np
+import pytest
+import torch
+
+import gridless as gl
+from gridless.data import FeatureSettings, InputSettings, LabelMap, plain_from_settings
+from gridless.prediction import class_probabilities, input_settings
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = gl.build_model("pccn", in_channels=1, num_classes=3, num_neighbors=8)
+    model.metadata = {
+        "inputs": plain_from_settings(InputSettings((FeatureSettings("height"),), voxel_size=0.5, crop_radius=4.0)),
+        "labels": plain_from_settings(LabelMap({"ground": [2], "tree": [5, 4], "house": [6]})),
+    }
+    return model.eval()
+
+
+def spread(num_points=800, seed=0):
+    return np.round(np.random.default_rng(seed).uniform(0, 1, (num_points, 3)) * [15, 15, 3] * 64) / 64
+
+
+def test_every_point_is_labelled_lonely_ones_too(model):
+    positions = np.vstack([spread(), [[500.0, 0.0, 0.0]], [[-90.0, 80.0, 7.0]]])
+    labelled = gl.predict(model, gl.PointCloud(positions), probabilities=True)
+    assert set(labelled["label"].tolist()) <= {2, 5, 6}
+    probabilities = np.column_stack([labelled[f"probability_{name}"] for name in ("ground", "tree", "house")])
+    assert probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(labelled["label"], np.array([2, 5, 6])[probabilities.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 2, 300])
+def test_hard_clouds(model, num_points):
+    same = gl.PointCloud(np.full((num_points, 3), 6.2e6), {"intensity": np.arange(num_points)})
+    labelled = gl.predict(model, same)
+    assert len(labelled["label"]) == num_points
+    assert np.array_equal(labelled["intensity"], same["intensity"])
+    assert len(np.unique(labelled["label"])) <= 1
+
+
+def test_map_coordinates_change_nothing(model):
+    offset = np.array([652_000.0, 6_862_000.0, 120.0])
+    here = class_probabilities(model, input_settings(model).prepare(gl.PointCloud(spread()), "here"))
+    there = class_probabilities(model, input_settings(model).prepare(gl.PointCloud(spread() + offset), "there"))
+    assert np.ptp(here) > 1e-3
+    assert np.abs(here - there).max() < 1e-3
+
+
+def test_batches_and_workers_change_nothing(model):
+    prepared = input_settings(model).prepare(gl.PointCloud(spread()), "cloud")
+    one_by_one = class_probabilities(model, prepared, points_per_batch=1)
+    calls = []
+    together = class_probabilities(model, prepared, progress=lambda done, total: calls.append((done, total)))
+    assert np.abs(one_by_one - together).max() < 1e-5
+    assert calls[-1][0] == calls[-1][1]
+
+
+def test_classification_column_is_replaced(model):
+    cloud = gl.PointCloud(spread(), {"classification": np.zeros(800, np.uint8)})
+    labelled = gl.predict(model, cloud)
+    assert "label" not in labelled
+    assert labelled["classification"].dtype == np.uint8
+    assert set(labelled["classification"].tolist()) <= {2, 5, 6}
+
+
+def test_errors(model):
+    bad = spread()
+    bad[3, 1] = np.nan
+    with pytest.raises(ValueError, match="1 of 800 points have NaN"):
+        gl.predict(model, gl.PointCloud(bad))
+    model.metadata["inputs"]["features"] = ["intensity"]
+    with pytest.raises(ValueError, match=r"predict: no column 'intensity'"):
+        gl.predict(model, gl.PointCloud(spread()))
+    model.metadata = {}
+    with pytest.raises(ValueError, match="has no 'inputs'; only models saved by a training"):
+        gl.predict(model, gl.PointCloud(spread()))

@@ -1,0 +1,76 @@
+"""Recipes: the ready ones parse, and wrong ones say what is wrong and where."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gridless.errors import RecipeError
+from gridless.models import build_model
+from gridless.training import load_recipe, write_recipe
+
+PLAIN = {
+    "data": {"train": ["a.npz"]},
+    "labels": {"classes": {"ground": [2], "house": [6]}},
+    "inputs": {"features": ["height"], "voxel_size": 0.5, "crop_radius": 4},
+}
+
+
+def written(folder, **changes):
+    (folder / "a.npz").touch()
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(PLAIN | changes))
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/*.yaml")), ids=lambda p: p.stem)
+def test_ready_recipes_parse_and_their_networks_exist(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRIDLESS_DATA", str(tmp_path))
+    (tmp_path / "ign_lidarhd_dense").mkdir()
+    for name in ("77050_1.laz", "77055_1.laz", "77060_1.laz"):
+        (tmp_path / "ign_lidarhd_dense" / name).touch()
+    recipe = load_recipe(path)
+    assert not set(recipe.data.train) & set(recipe.data.test)
+    build_model(recipe.network.name, in_channels=3, num_classes=3, **recipe.network.config)
+
+
+def test_written_recipes_read_back(tmp_path):
+    recipe = load_recipe(written(tmp_path))
+    assert recipe.data.train == [str(tmp_path / "a.npz")]
+    write_recipe(tmp_path / "again.yaml", recipe)
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_overrides_take_the_place_of_values(tmp_path):
+    recipe = load_recipe(written(tmp_path), {"schedule.steps": 7, "network.config.channels": [8]})
+    assert recipe.schedule.steps == 7
+    assert recipe.network.config == {"channels": [8]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedul": {}}, "recipe.yaml: top level: unknown key 'schedul'; did you mean 'schedule'?"),
+        ({"schedule": {"learningrate": 1}}, "schedule: unknown key 'learningrate'; did you mean 'learning_rate'?"),
+        ({"schedule": {"steps": "many"}}, "schedule.steps: expected a whole number, got 'many' (str)"),
+        ({"schedule": {"steps": 0}}, "schedule: steps must be positive, got 0"),
+        ({"schedule": {"class_weights": {"hous": 2.0}}}, "schedule.class_weights: no class 'hous'; did you mean 'hous"),
+        ({"sampler": {"class_weights": {"tree": 1}}}, "sampler.class_weights: no class 'tree'"),
+        ({"augmentation": {"feature_noise": {"hight": 1}}}, "feature_noise: no feature 'hight'; did you mean 'height'"),
+        ({"labels": {"classes": {"a": [1], "b": [1]}}}, "raw label 1 belongs both to 'a' and to 'b'"),
+    ],
+)
+def test_errors_name_the_place_and_the_nearest_key(tmp_path, changes, message):
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        load_recipe(written(tmp_path, **changes))
+
+
+def test_files_that_are_no_recipes(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(RecipeError, match="not a YAML file"):
+        load_recipe(tmp_path / "bad.yaml")
+    with pytest.raises(FileNotFoundError, match=r"no file matches 'b\.npz'"):
+        load_recipe(written(tmp_path, data={"train": ["b.npz"]}))
