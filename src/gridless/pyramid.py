@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gridless.neighbors import Neighborhoods, knn
 from gridless.subsample import voxel_grid
+from gridless.subsample.arguments import check_batch
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,19 @@ class Pyramid:
             batch: [N] int64, cloud of each point, ascending; None is a single cloud.
 
         Raises:
-            ValueError: batch is not ascending.
+            TypeError: batch is not int64.
+            ValueError: batch is not [N], holds a negative number or is not ascending.
         """
         if batch is None:
             batch = torch.zeros(positions.shape[0], dtype=torch.int64, device=positions.device)
-        elif bool((batch.diff() < 0).any()):
-            raise ValueError("Pyramid.build: batch must be ascending; sort the points by cloud first")
-        num_clouds = int(batch[-1]) + 1 if batch.numel() else 0
+            num_clouds = 1
+        else:
+            check_batch("Pyramid.build", batch, positions.shape[0])
+            if bool((batch.diff() < 0).any()):
+                raise ValueError("Pyramid.build: batch must be ascending; sort the points by cloud first")
+            if bool((batch < 0).any()):
+                raise ValueError(f"Pyramid.build: batch must number clouds from 0, got {int(batch[0])}")
+            num_clouds = int(batch[-1]) + 1 if batch.numel() else 0
 
         def search(
             sources: Tensor, source_batch: Tensor, queries: Tensor, query_batch: Tensor, k: int
@@ -121,6 +128,8 @@ class Pyramid:
         Raises:
             ValueError: there are none, or they differ in their number of levels.
         """
+        if not pyramids:
+            raise ValueError("Pyramid.concatenate: give at least one pyramid, got none")
         depths = {len(pyramid.levels) for pyramid in pyramids}
         if len(depths) != 1:
             raise ValueError(f"Pyramid.concatenate: all pyramids must have as many levels, got {sorted(depths)}")

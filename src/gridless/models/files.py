@@ -77,6 +77,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Network:
                         f"tensor {name!r} has shape {stored.get(name)}, the configuration asks {expected.get(name)}",
                     )
             model.load_state_dict({name: file.get_tensor(name) for name in stored})
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except ReadError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ReadError(path, f"damaged model file: {error}") from error
     return model.to(device).eval()

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from gridless.neighbors import Neighborhoods
 from gridless.nn.continuous_conv import ContinuousConv
+from gridless.nn.normalization import BatchNorm
 
 
 class PointwiseBlock(nn.Sequential):
     """Linear layer at each point (a 1×1 convolution), batch normalization and, unless told otherwise, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, activation: bool = True) -> None:
-        layers: list[nn.Module] = [nn.Linear(in_channels, out_channels, bias=False), nn.BatchNorm1d(out_channels)]
+        layers: list[nn.Module] = [nn.Linear(in_channels, out_channels, bias=False), BatchNorm(out_channels)]
         super().__init__(*layers, *([nn.ReLU()] if activation else []))
 
 
@@ -47,7 +48,7 @@ class ConvBlock(nn.Module):
         self.convolution = ContinuousConv(
             in_channels, out_channels, dim, hidden, window, bias=False, factorized=factorized, scale=scale
         )
-        self.normalization = nn.BatchNorm1d(out_channels)
+        self.normalization = BatchNorm(out_channels)
         self.activation = nn.ReLU()
         self.shortcut: nn.Module | None = None
         if residual:

@@ -118,7 +118,16 @@ class ContinuousConv(nn.Module):
 
         Returns:
             [M, C_out].
+
+        Raises:
+            ValueError: features or positions are not of this layer's C_in and D, or see ``continuous_conv``.
         """
+        expected = {"features": (features, "N, C_in", self.in_channels)}
+        expected["source_positions"] = (source_positions, "N, D", self.dim)
+        expected["query_positions"] = (query_positions, "M, D", self.dim)
+        for name, (tensor, axes, width) in expected.items():
+            if tensor.ndim != 2 or tensor.shape[1] != width:
+                raise ValueError(f"ContinuousConv: {name} must be [{axes} = {width}], got shape {tuple(tensor.shape)}")
         if self.linear is not None:
             features = self.linear(features)
         if extents is not None:

@@ -18,6 +18,20 @@ from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
 _MAX_SLOT_CHANNELS = 2**20
 
 
+def _bag_sum(values: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+    """Σ of weights times ``values[indices]`` over each row, in at least float32: a weight has few digits in bfloat16."""
+    wide = torch.promote_types(values.dtype, torch.float32)
+    sums = functional.embedding_bag(
+        indices,
+        values.to(wide).contiguous(),
+        offsets,
+        mode="sum",
+        include_last_offset=True,
+        per_sample_weights=weights.to(wide),
+    )
+    return sums.to(values.dtype)
+
+
 @torch.library.custom_op("gridless::weighted_sum", mutates_args=())
 def weighted_sum(features: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """S: sum of weights [E] times features [N, C] over each row, [M, C]; empty rows give zeros.
@@ -29,9 +43,7 @@ def weighted_sum(features: Tensor, weights: Tensor, indices: Tensor, offsets: Te
     """
     if indices.numel() == 0:
         return features.new_zeros(offsets.numel() - 1, features.shape[1])
-    return functional.embedding_bag(
-        indices, features, offsets, mode="sum", include_last_offset=True, per_sample_weights=weights.to(features.dtype)
-    )
+    return _bag_sum(features, weights, indices, offsets)
 
 
 @weighted_sum.register_fake
@@ -46,14 +58,7 @@ def weighted_scatter(grad_rows: Tensor, weights: Tensor, indices: Tensor, offset
         return grad_rows.new_zeros(num_sources, grad_rows.shape[1])
     order, source_offsets = transposed_rows(indices, num_sources)
     queries = pair_rows(offsets, indices.numel())[order]
-    return functional.embedding_bag(
-        queries,
-        grad_rows.contiguous(),
-        source_offsets,
-        mode="sum",
-        include_last_offset=True,
-        per_sample_weights=weights.to(grad_rows.dtype)[order],
-    )
+    return _bag_sum(grad_rows, weights[order], queries, source_offsets)
 
 
 @weighted_scatter.register_fake
@@ -96,7 +101,7 @@ def _save_scatter(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     grad_rows, weights, indices, offsets = ctx.saved_tensors
     grad_weights = pair_dots(grad_rows, grad, indices, offsets).to(weights.dtype)
-    return weighted_sum(grad.contiguous(), weights, indices, offsets), grad_weights, None, None, None
+    return weighted_sum(grad, weights, indices, offsets), grad_weights, None, None, None
 
 
 def _save_dots(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -106,7 +111,7 @@ def _save_dots(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _dots_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     rows, features, indices, offsets = ctx.saved_tensors
     grad_features = weighted_scatter(rows, grad, indices, offsets, features.shape[0])
-    return weighted_sum(features.contiguous(), grad, indices, offsets), grad_features, None, None
+    return weighted_sum(features, grad, indices, offsets), grad_features, None, None
 
 
 weighted_sum.register_autograd(_sum_backward, setup_context=_save_sum)

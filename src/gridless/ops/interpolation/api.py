@@ -38,10 +38,11 @@ def interpolate(
     num_rows = query_positions.shape[0]
     rows = pair_rows(offsets, indices.shape[0])
     squared = (query_positions[rows] - source_positions[indices]).square().sum(dim=1)
-    # Relative to the row's nearest source, so that tiny and huge units neither overflow nor vanish.
-    nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared, "amin")
-    smallest = torch.finfo(squared.dtype).tiny ** 0.5
+    # Relative to the row's nearest source, so that tiny and huge units neither overflow nor vanish. The quotient of
+    # weights does not depend on it, so it needs no gradient.
+    nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared.detach(), "amin")
+    smallest = torch.finfo(squared.dtype).tiny
     relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest)[rows]
     weights = relative.pow(-0.5 * power)
     totals = weights.new_zeros(num_rows).index_add(0, rows, weights)
-    return weighted_sum(features, (weights / totals[rows]).to(features.dtype), indices, offsets)
+    return weighted_sum(features, weights / totals[rows], indices, offsets)

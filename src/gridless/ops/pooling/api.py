@@ -50,11 +50,9 @@ def pool(features: Tensor, indices: Tensor, offsets: Tensor, reduce: str = "max"
     """
     counts = offsets.diff()
     if reduce == "mean":
-        # Weights and sums in at least float32: 1/|N| has few digits in bfloat16.
-        wide = features if features.dtype == torch.float64 else features.float()
-        weights = counts.clamp_min(1).to(wide.dtype).reciprocal()
+        weights = counts.clamp_min(1).to(torch.promote_types(features.dtype, torch.float32)).reciprocal()
         pair_weights = torch.repeat_interleave(weights, counts, output_size=indices.shape[0])
-        return weighted_sum(wide, pair_weights, indices, offsets).to(features.dtype)
+        return weighted_sum(features, pair_weights, indices, offsets)
     if reduce != "max":
         raise ValueError(f"pool: reduce must be 'max' or 'mean', got {reduce!r}")
     if features.shape[0] == 0:
