@@ -5,9 +5,8 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from gridless.errors import ReadError
 from gridless.metrics import SegmentationScores
-from gridless.viewer import confusion_matrix_figure, read_curves, scores_table
+from gridless.viewer import confusion_matrix_figure, scores_table
 from gridless.viewer.figures import confusion_matrix_heatmap
 from gridless.viewer.palette import class_colors
 
@@ -34,21 +33,6 @@ def test_terminal_table_shows_every_class_as_text():
     assert "66.7" in text  # overall accuracy
     assert "50.0" in text  # mean IoU
     assert "–" in text
-
-
-def test_curves_skip_blanks_and_name_bad_cells(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text("epoch,step,train_loss,val_miou,lr\n0,9,0.5,,\n0,9,,0.7,\n1,19,0.25,,\n")
-    curves = read_curves(path)
-    assert set(curves) == {"train_loss", "val_miou"}
-    assert curves["train_loss"][0].tolist() == [9, 19]
-    assert curves["train_loss"][1].tolist() == [0.5, 0.25]
-    path.write_text("step,loss\n1,0.5\n2,oops\n")
-    with pytest.raises(ReadError, match="line 3"):
-        read_curves(path)
-    path.write_text("loss\n1\n")
-    with pytest.raises(ReadError, match="no column 'step'"):
-        read_curves(path)
 
 
 def test_class_colors_are_distinct_and_can_be_given():

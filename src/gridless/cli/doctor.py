@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 _CORE_PACKAGES = ("torch", "numpy", "scipy", "laspy", "lazrs", "lightning")
-_OPTIONAL_PACKAGES = {"triton": "GPU kernels", "ray": "prediction on a cluster"}
 _ALWAYS_USABLE = ("reference", "blocked")
 _LEAST_FREE_GIB = 1.0
 
@@ -58,7 +57,7 @@ def doctor() -> int:
 
 def _all_checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
-        _packages, _cores, _memory, _wait_policy, _implementations, _optional_packages, _laz_codec, _temporary_folder,
+        _packages, _cores, _memory, _wait_policy, _implementations, _laz_codec, _temporary_folder,
     )  # fmt: skip
     for part in parts:
         try:
@@ -126,14 +125,6 @@ def _implementations() -> Iterator[Check]:
         state: Literal["warning", "failed"] = "failed" if name in _ALWAYS_USABLE else "warning"
         label = f'continuous_conv impl="{name}"'
         yield Check(label, state, reason) if reason else Check(label, "ok", "can run here")
-
-
-def _optional_packages() -> Iterator[Check]:
-    for name, purpose in _OPTIONAL_PACKAGES.items():
-        if importlib.util.find_spec(name) is None:
-            yield Check(name, "warning", f"not installed (optional, for {purpose})")
-        else:
-            yield Check(name, "ok", importlib.metadata.version(name))
 
 
 def _laz_codec() -> Iterator[Check]:

@@ -1,8 +1,7 @@
 """Reports about trained models: pictures, tables and one page for the browser."""
 
-from gridless.viewer.curves import read_curves
 from gridless.viewer.figures import confusion_matrix_figure
 from gridless.viewer.report import write_report
 from gridless.viewer.table import scores_table
 
-__all__ = ["confusion_matrix_figure", "read_curves", "scores_table", "write_report"]
+__all__ = ["confusion_matrix_figure", "scores_table", "write_report"]

@@ -39,7 +39,7 @@ def write_report(
         path: the HTML file to write.
         title: heading of the page.
         scores: the scores of the whole test, shown as numbers, table and confusion matrix.
-        curves: name -> (steps, values), see :func:`gridless.viewer.curves.read_curves`; may be empty.
+        curves: name -> (steps, values); may be empty.
         cloud: N points in 2 or 3 dimensions to show; a column ``intensity`` [N] can be shown as color.
         truth: true classes [N]; values outside 0 .. C - 1 are shown as not labeled.
         prediction: predicted classes [N].
