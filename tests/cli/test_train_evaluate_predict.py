@@ -91,6 +91,24 @@ def test_a_training_in_two_parts_equals_one_in_one(run, workplace):
     np.testing.assert_allclose(curves["val_miou"][1], resumed_curves["val_miou"][1])
 
 
+def test_the_time_limit_ends_the_schedule_with_a_validated_model(workplace):
+    folder = workplace / "limited"
+    words = ["train", str(workplace / "recipe.yaml"), "--output", str(folder), "--schedule.average_decay", "0.5"]
+    assert (
+        main([*words, "--schedule.steps=100000", "--schedule.steps_per_epoch=50000", "--schedule.time_limit=0.02"]) == 0
+    )
+    curves = read_curves(folder)
+    assert 5 < curves["val_miou"][0][-1] < 100_000
+    assert curves["learning_rate"][1][-1] < 0.3 * curves["learning_rate"][1].max()
+    assert gl.load_model(folder / "model.safetensors").metadata["training"]["minutes"] < 0.1
+
+
+def test_resuming_a_finished_training_changes_nothing(run, workplace):
+    before = (run / "model.safetensors").read_bytes()
+    assert main(["train", str(workplace / "recipe.yaml"), "--output", str(run), "--resume"]) == 0
+    assert (run / "model.safetensors").read_bytes() == before
+
+
 def test_a_run_is_not_overwritten_by_accident(run, workplace, capsys):
     assert main(["train", str(workplace / "recipe.yaml"), "--output", str(run)]) == 2
     assert "already holds a training" in capsys.readouterr().err

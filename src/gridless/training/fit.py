@@ -137,7 +137,7 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
     return L.Trainer(
         accelerator="auto",
         devices=1,
-        max_steps=schedule.steps,
+        # Not max_steps: with it Lightning ends the last finished epoch once more when it resumes.
         max_epochs=math.ceil(schedule.steps / schedule.steps_per_epoch),
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,

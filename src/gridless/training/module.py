@@ -98,7 +98,8 @@ class SegmentationTraining(L.LightningModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """The crops of the next epoch, which begins at the current step."""
         step, size = self.trainer.global_step, self.schedule.crops_per_step
-        stop = min(step + self.schedule.steps_per_epoch, self.schedule.steps)
+        # One step at least: Lightning asks for a loader, and warns if it is empty, when a finished training is resumed.
+        stop = max(step + 1, min(step + self.schedule.steps_per_epoch, self.schedule.steps))
         crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
         return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
 
@@ -119,16 +120,11 @@ class SegmentationTraining(L.LightningModule):
             self.model.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
         )
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> int | None:
-        progress = self.progress()
-        if progress >= 1.0:
-            self.trainer.should_stop = True
-            return -1
-        rate = self.schedule.learning_rate * one_cycle(progress, self.schedule.warmup)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        rate = self.schedule.learning_rate * one_cycle(self.progress(), self.schedule.warmup)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        return None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._loss(self.model(batch.features, batch.pyramid), batch.labels, self.schedule.label_smoothing)
@@ -146,6 +142,8 @@ class SegmentationTraining(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
+        if self.progress() >= 1.0:
+            self.trainer.should_stop = True  # after the validation that follows
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
