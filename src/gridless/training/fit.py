@@ -182,6 +182,8 @@ def _quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # The recipe says how many workers there are; crops are few and large.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # The last epoch may be short; steps are logged by their number in the whole training.
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     # A resumed training writes where it did before.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Of Lightning's own code, with torch 2.13.
