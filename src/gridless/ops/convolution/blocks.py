@@ -168,5 +168,8 @@ class Workspace(threading.local):
         key = (name, like.dtype, like.device)
         buffer = self._buffers.get(key)
         if buffer is None or buffer.numel() < size:
-            self._buffers[key] = buffer = like.new_empty(size)
+            # A buffer made in inference mode could not be written to outside it.
+            with torch.inference_mode(False):
+                buffer = torch.empty(size, dtype=like.dtype, device=like.device)
+            self._buffers[key] = buffer
         return buffer[:size].view(shape)
