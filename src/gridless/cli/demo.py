@@ -66,7 +66,7 @@ def demo(output: Path = Path("demo_output"), steps: int | None = None, scene_siz
         report_file,
         title="A held-out airborne LiDAR scene, labelled point by point",
         scores=scores,
-        curves=read_curves(run.folder),
+        curves={name: curve for name, curve in read_curves(run.folder).items() if name != "learning_rate"},
         cloud=predicted,
         truth=truth,
         prediction=prediction,
