@@ -77,7 +77,8 @@ def demo(output: Path = Path("demo_output"), steps: int | None = None, scene_siz
             f"voxels of {inputs.voxel_size:g} m",
             "training": f"{run.steps} steps in {run.minutes:.1f} minutes on {torch.get_num_threads()} threads",
             "command": "gridless demo",
-            "versions": f"gridless {gridless.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+            "versions": f"gridless {gridless.__version__}, torch {torch.__version__}, "
+            f"Python {platform.python_version()}",
         },
     )
     console.print(f"labelled cloud: [bold]{labelled_file}[/]")
