@@ -36,7 +36,7 @@ class PyramidSettings:
 
     def __post_init__(self) -> None:
         sizes = (0.0, *self.voxel_sizes)
-        if any(after <= before for before, after in itertools.pairwise(sizes)):
+        if not all(before < after for before, after in itertools.pairwise(sizes)):
             raise ValueError(f"PyramidSettings: voxel_sizes must be positive and growing, got {self.voxel_sizes}")
         for name in ("num_neighbors", "pooling_neighbors", "upsampling_neighbors"):
             if getattr(self, name) < 1:

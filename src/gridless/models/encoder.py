@@ -45,6 +45,13 @@ class EncoderConfig:
     pooling: str = "max"
 
     def __post_init__(self) -> None:
+        if not self.channels:
+            raise ValueError("channels must name the width of at least one level, got none")
+        if not self.spacing > 0:
+            raise ValueError(f"spacing must be positive, got {self.spacing}")
+        for name in ("bottleneck", "num_neighbors"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.blocks) != len(self.channels):
             raise ValueError(
                 f"blocks must have one number a level like channels ({len(self.channels)}), got {list(self.blocks)}"

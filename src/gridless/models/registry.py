@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from gridless.models.base import Network
@@ -34,13 +34,13 @@ def build_model(name: str, **config: Any) -> Network:
         50
     """
     if name not in MODELS:
-        raise ValueError(f"build_model: name must be one of {', '.join(MODELS)}, got {name!r}")
+        raise ValueError(f"build_model: name must be one of {', '.join(MODELS)}, got {name!r}{_hint(name, MODELS)}")
     known, required = _arguments(MODELS[name])
     for key in config:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"build_model: {name} has no argument {key!r}{hint}. It takes {', '.join(sorted(known))}")
+            raise ValueError(
+                f"build_model: {name} has no argument {key!r}{_hint(key, known)}. It takes {', '.join(sorted(known))}"
+            )
     missing = [key for key in required if key not in config]
     if missing:
         raise ValueError(f"build_model: {name} needs {', '.join(missing)}")
@@ -48,6 +48,11 @@ def build_model(name: str, **config: Any) -> Network:
         key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
     }
     return MODELS[name](**arguments)
+
+
+def _hint(given: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _arguments(model: Callable[..., Network]) -> tuple[set[str], list[str]]:
