@@ -41,8 +41,9 @@ def test_columns_are_added_and_removed_in_a_new_cloud():
 
 def test_local_positions_keep_their_digits_far_from_the_origin():
     near = np.random.default_rng(0).integers(0, 1000, (50, 3)) / 1024
-    far = PointCloud(near + [652_000.0, 6_862_000.0, 35.0])
-    local = far.local_positions([652_000.0, 6_862_000.0, 35.0])
+    origin = np.array([652_000.0, 6_862_000.0, 35.0])
+    far = PointCloud(near + origin)
+    local = far.local_positions(origin)
     assert local.dtype == np.float32
     assert np.array_equal(local, near.astype(np.float32))
     middle = far.local_positions()

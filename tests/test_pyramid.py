@@ -113,6 +113,6 @@ def test_bad_settings(settings):
 def test_bad_concatenations():
     with pytest.raises(ValueError, match="at least one pyramid"):
         Pyramid.concatenate([])
+    pyramids = [Pyramid.build(torch.rand(9, 3), settings) for settings in (SETTINGS, PyramidSettings())]
     with pytest.raises(ValueError, match=r"as many levels, got \[1, 3\]"):
-        positions = torch.rand(9, 3)
-        Pyramid.concatenate([Pyramid.build(positions, SETTINGS), Pyramid.build(positions, PyramidSettings())])
+        Pyramid.concatenate(pyramids)

@@ -163,7 +163,7 @@ def test_bad_inputs_are_named(factorized):
 
 @pytest.mark.parametrize("factorized", [False, True])
 def test_state_dict_round_trip(factorized):
-    settings = dict(window="gaussian", factorized=factorized, scale=2.0)
+    settings = {"window": "gaussian", "factorized": factorized, "scale": 2.0}
     first, second = (ContinuousConv(C_IN, C_OUT, **settings) for _ in range(2))
     features, sources, queries, _, rows = problem(torch.float32)
     assert not torch.equal(first(features, sources, queries, rows), second(features, sources, queries, rows))
