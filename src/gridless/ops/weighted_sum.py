@@ -19,7 +19,7 @@ _MAX_SLOT_CHANNELS = 2**20
 
 
 def _bag_sum(values: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
-    """Σ of weights times ``values[indices]`` over each row, in float32 or wider: bfloat16 has few digits for weights."""
+    """Σ of weights times ``values[indices]`` over each row, in float32 or wider: bfloat16 weights are coarse."""
     wide = torch.promote_types(values.dtype, torch.float32)
     sums = functional.embedding_bag(
         indices,
