@@ -93,7 +93,8 @@ def continuous_conv(
             raise ValueError(
                 f"continuous_conv: density must be [N = {features.shape[0]}], got shape {tuple(density.shape)}"
             )
-        features = features / density.to(features.dtype)[:, None]
+        # Divided before rounding to the features' dtype: densities exceed what float16 can hold.
+        features = (features / density[:, None]).to(features.dtype)
     device_type = features.device.type
     if torch.is_autocast_enabled(device_type) and features.dtype == torch.float32:
         features = features.to(torch.get_autocast_dtype(device_type))
@@ -115,9 +116,9 @@ def continuous_conv(
             f"continuous_conv: impl must be one of {', '.join(IMPLEMENTATIONS)}, got {impl!r}; here: "
             + "; ".join(f"{name}: {reason or 'usable'}" for name, reason in reasons.items())
         )
-    if reduce == "sum":
-        return out
-    return out * offsets.diff().clamp_min(1).to(out.dtype).reciprocal()[:, None]
+    if reduce != "sum":
+        out = out * offsets.diff().clamp_min(1).to(out.dtype).reciprocal()[:, None]
+    return out.to(features.dtype)
 
 
 def _extents(
@@ -140,7 +141,7 @@ def _extents(
                 f"got shape {tuple(extents.shape)}"
             )
         return extents
-    if extents <= 0:
+    if not extents > 0:
         raise ValueError(f"continuous_conv: extents must be positive, got {extents}")
     return query_positions.new_full((query_positions.shape[0],), extents)
 
@@ -165,7 +166,8 @@ def _check(
     for name, tensor in (("indices", indices), ("offsets", offsets)):
         if tensor.dtype != torch.int64:
             raise TypeError(f"continuous_conv: {name} must be int64, got {tensor.dtype}")
-    for name, tensor in (("features", features), ("source_positions", source_positions), ("weight", weight)):
+    floating = {"features": features, "source_positions": source_positions, "query_positions": query_positions}
+    for name, tensor in (floating | {"weight": weight}).items():
         if not tensor.is_floating_point():
             raise TypeError(f"continuous_conv: {name} must be floating point, got {tensor.dtype}")
     if features.shape[0] != source_positions.shape[0]:

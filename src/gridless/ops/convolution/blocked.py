@@ -37,18 +37,20 @@ class _Sums:
 
 
 def forward(problem: Problem) -> Tensor:
-    """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in the features' dtype."""
+    """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in ``compute_dtype`` of the features."""
     features = problem.features
-    shape = (problem.query_positions.shape[0], problem.weight.shape[-1])
-    if problem.aggregates_first():
-        out = features.new_zeros(shape)
+    dtype = compute_dtype(features)
+    out = features.new_zeros((problem.query_positions.shape[0], problem.weight.shape[-1]), dtype=dtype)
+    rows_are_queries = problem.aggregates_first()
+    weight = _col_to_row_weight(problem, rows_are_queries, dtype)
+    if rows_are_queries:
         sums, row, col = _Sums(row=out), None, features
     else:
-        out = features.new_zeros(shape, dtype=compute_dtype(features))
         sums, row, col = _Sums(col=out), features, None
-    for block in blocks(problem, problem.aggregates_first()):
-        _contract(problem, block, _phi(problem, block, [])[0], row, col, sums)
-    return out.to(features.dtype)
+    contract = _contract_depthwise if problem.depthwise else _contract_full
+    for block in blocks(problem, rows_are_queries):
+        contract(block, _phi(problem, block, [])[0], row, col, weight, sums)
+    return out
 
 
 def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:
@@ -58,16 +60,18 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     totals = {name: torch.zeros_like(tensors[name], dtype=dtype) for name in tensors if name in wanted}
     behind_phi = [name for name in totals if name not in ("features", "weight")]
     rows_are_queries = problem.aggregates_first()
+    weight = _col_to_row_weight(problem, rows_are_queries, dtype)
     sums = _Sums(phi=bool(behind_phi))
     if rows_are_queries:
         row, col, sums.col = grad_out, problem.features, totals.get("features")
     else:
         row, col, sums.row = problem.features, grad_out, totals.get("features")
     if "weight" in totals:
-        sums.weight = totals["weight"] = torch.zeros_like(_col_to_row_weight(problem, rows_are_queries, dtype))
+        sums.weight = totals["weight"] = torch.zeros_like(weight)
+    contract = _contract_depthwise if problem.depthwise else _contract_full
     for block in blocks(problem, rows_are_queries):
         phi, pull_back = _phi(problem, block, behind_phi)
-        grad_phi = _contract(problem, block, phi, row, col, sums)
+        grad_phi = contract(block, phi, row, col, weight, sums)
         if grad_phi is not None:
             for name, gradient in pull_back(block.mask(grad_phi)).items():
                 rows = block.rows_of(name, problem.kernel.basis)
@@ -118,14 +122,6 @@ def _phi(problem: Problem, block: Block, behind_phi: list[str]) -> tuple[Tensor,
     return block.mask(phi), lambda grad_phi: dict(zip(behind_phi, pull_back(grad_phi), strict=True))
 
 
-def _contract(
-    problem: Problem, block: Block, phi: Tensor, row: Tensor | None, col: Tensor | None, sums: _Sums
-) -> Tensor | None:
-    """Add one block's part to what ``sums`` wants; returns ∂F/∂φ [S, H] where that is wanted."""
-    weight = _col_to_row_weight(problem, problem.aggregates_first(), phi.dtype)
-    return (_contract_depthwise if problem.depthwise else _contract_full)(block, phi, row, col, weight, sums)
-
-
 def _gather(values: Tensor, rows: Tensor, like: Tensor) -> Tensor:
     """values[rows] in the dtype of ``like``, in kept memory."""
     gathered = _workspace.take("gathered", (rows.numel(), values.shape[1]), values)
@@ -136,7 +132,7 @@ def _gather(values: Tensor, rows: Tensor, like: Tensor) -> Tensor:
 def _contract_full(
     block: Block, phi: Tensor, row: Tensor | None, col: Tensor | None, weight: Tensor, sums: _Sums
 ) -> Tensor | None:
-    """Derivatives of F in one block for full kernels, weight [H, C_col, C_row]; returns ∂F/∂φ where wanted."""
+    """Add one block's part for full kernels, weight [H, C_col, C_row]; returns ∂F/∂φ [S, H] where wanted."""
     num_rows, length = block.shape
     width, col_channels, row_channels = weight.shape
     flat_weight = weight.view(width * col_channels, row_channels)

@@ -47,7 +47,7 @@ def continuous_conv_op(
     basis: str,
     window: str,
 ) -> Tensor:
-    """Sum of kernel times features over every support; arguments as in ``gridless.ops.convolution.api``."""
+    """Sum of kernel times features over every support, in ``compute_dtype``; arguments as in ``api``."""
     problem = _problem(
         features, source_positions, query_positions, indices, offsets, weight, extents,
         basis_parameters, window_parameters, basis, window,
@@ -58,7 +58,7 @@ def continuous_conv_op(
 
 @continuous_conv_op.register_fake
 def _(features, source_positions, query_positions, indices, offsets, weight, *_):  # type: ignore[no-untyped-def]
-    return features.new_empty(query_positions.shape[0], weight.shape[-1])
+    return features.new_empty((query_positions.shape[0], weight.shape[-1]), dtype=compute_dtype(features))
 
 
 @torch.library.custom_op("gridless::continuous_conv_backward", mutates_args=())
@@ -230,7 +230,7 @@ def _block_sum(problem: Problem, block: Block, inputs: dict[str, Tensor]) -> Ten
     else:
         aggregated = phi.view(num_rows, length, -1).transpose(1, 2) @ pair_features.view(num_rows, length, -1)
         out = aggregated.flatten(1) @ weight.flatten(0, 1)
-    return out.to(problem.features.dtype)
+    return out
 
 
 continuous_conv_op.register_autograd(_backward, setup_context=_setup_forward)

@@ -23,7 +23,7 @@ def convolve(
     kernel: Kernel,
     extents: Tensor | None,
 ) -> Tensor:
-    """Arguments as in ``gridless.ops.convolution.api``; needs memory for E · C_in · C_out numbers."""
+    """The sum in ``compute_dtype``; arguments as in ``api``; needs memory for E · C_in · C_out numbers."""
     dtype = compute_dtype(features)
     rows = pair_rows(offsets, indices.numel())
     pairs = PairInputs(
@@ -40,4 +40,4 @@ def convolve(
     else:
         messages = (phi @ weight.to(dtype)) * pair_features
     out = messages.new_zeros(query_positions.shape[0], messages.shape[1])
-    return out.index_add(0, rows, messages).to(features.dtype)
+    return out.index_add(0, rows, messages)
