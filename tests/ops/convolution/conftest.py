@@ -1,6 +1,7 @@
 """Convolution problems made to measure, and the comparison that names what differs."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -44,14 +45,14 @@ class Case:
         return replace(self, tensors=tensors)
 
     def results(self, out):
-        """The output and the gradients of one fixed function of it, by name; tensors that do not matter are left out."""
+        """The output and, by name, the gradients of one fixed function of it."""
         probe = (
             torch.linspace(-1, 2, max(out.numel(), 1), dtype=torch.float64)[: out.numel()].view_as(out).to(out.dtype)
         )
         wanted = {name: tensor for name, tensor in self.tensors.items() if tensor.requires_grad}
-        gradients = torch.autograd.grad((out * probe).sum(), list(wanted.values()), allow_unused=True)
-        named = {f"gradient of {name}": gradient for name, gradient in zip(wanted, gradients, strict=True)}
-        return {"output": out} | {name: value for name, value in named.items() if value is not None}
+        gradients = torch.autograd.grad((out * probe).sum(), list(wanted.values()), materialize_grads=True)
+        named = zip(wanted, gradients, strict=True)
+        return {"output": out} | {f"gradient of {name}": gradient for name, gradient in named}
 
 
 def _basis_parameters(basis, dim, num_pairs, normal):
@@ -60,7 +61,7 @@ def _basis_parameters(basis, dim, num_pairs, normal):
         widths = (dim, *MLP_HIDDEN)
         parameters = [
             tensor
-            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+            for fan_in, fan_out in pairwise(widths)
             for tensor in (normal(fan_out, fan_in) / fan_in**0.5, 0.5 * normal(fan_out))
         ]
         return parameters, widths[-1] + 1

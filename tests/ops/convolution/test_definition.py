@@ -66,12 +66,7 @@ def assert_equals_loop(case, impl, dtype, assert_same):
     exact = case.to(torch.float64)
     results, expected = case.results(case.run(impl)), exact.results(loop(exact))
     assert results["output"].dtype == dtype
-    # The definition does not look at positions where φ is given and the support is hard: a gradient of zeros.
-    for name in results.keys() - expected.keys():
-        assert case.options["basis"] == "given", name
-        assert (results.pop(name) == 0).all(), name
     assert_same(results, expected, TOLERANCE[dtype])
-    assert len(expected) >= 4
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

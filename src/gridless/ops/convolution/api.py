@@ -57,8 +57,8 @@ def continuous_conv(
         basis_parameters: tensors that the basis documents.
         window: "none", "gaussian" (parameter: log of the width, as a fraction of the extent) or "polynomial".
         window_parameters: tensors that the window documents.
-        extents: size of the supports in the unit of the positions, one number or [M]; None takes the distance to the
-            farthest pair of each support. Only windows look at it.
+        extents: size (> 0) of the supports in the unit of the positions, a number or [M]; None takes the distance
+            to the farthest pair of each support. Only windows look at it.
         density: [N] sampling density p at the sources, for ``reduce="density"``.
         reduce: "mean" (Monte Carlo estimate under uniform sampling), "sum" or "density" (unbiased for known p).
         impl: "auto", "reference" (materializes the kernel) or "blocked".

@@ -65,9 +65,11 @@ class Kernel:
         if self.window == NO_WINDOW:
             return None
         assert extents is not None
-        # A support of one point has extent 0; its only pair sits at u = 0 whatever the extent is.
-        smallest = torch.finfo(z.dtype).tiny ** 0.5
-        u = z.square().sum(dim=1) / extents.to(z.dtype).clamp_min(smallest).square()
+        # Where all of a support coincides with its query, its extent is 0: u = 0 whatever the extent is taken to be,
+        # but dividing by next to nothing would overflow in the derivatives.
+        extents = extents.to(z.dtype)
+        extents = torch.where(extents > torch.finfo(z.dtype).tiny ** 0.25, extents, 1.0)
+        u = z.square().sum(dim=1) / extents.square()
         return WINDOWS[self.window](u, self.window_parameters)
 
 
