@@ -43,7 +43,7 @@ _HOME_OF = {
 }
 _SUBMODULES = ("nn",)
 
-__all__ = [*_HOME_OF, *_SUBMODULES]  # noqa: PLE0604
+__all__ = [*_HOME_OF, *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:

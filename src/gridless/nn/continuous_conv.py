@@ -91,10 +91,27 @@ class ContinuousConv(nn.Module):
         self.linear = nn.Linear(in_channels, out_channels, bias=False) if factorized else None
         shape = (basis_width, out_channels) if factorized else (basis_width, in_channels, out_channels)
         self.weight = nn.Parameter(torch.empty(shape))
-        fan_in = basis_width if factorized else basis_width * in_channels
-        nn.init.uniform_(self.weight, -math.sqrt(3 / fan_in), math.sqrt(3 / fan_in))
         self.window_log_width = nn.Parameter(torch.tensor(math.log(0.5))) if window == "gaussian" else None
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights so that features of variance 1 give outputs of about variance 1 (before averaging).
+
+        Much smaller outputs would leave a batch normalization behind the layer with running statistics that are
+        wrong for hundreds of steps.
+        """
+        for layer in self.kernel_layers:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            # Spread over the support, in which offsets are about 1 long.
+            nn.init.uniform_(layer.bias, -0.5, 0.5)
+        if self.linear is not None:
+            nn.init.uniform_(self.linear.weight, -math.sqrt(3 / self.in_channels), math.sqrt(3 / self.in_channels))
+        terms = len(self.weight) if self.factorized else len(self.weight) * self.in_channels
+        # A rectified unit's mean square is about a third at offsets of unit length.
+        nn.init.uniform_(self.weight, -3 / math.sqrt(terms), 3 / math.sqrt(terms))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(
         self,
