@@ -114,7 +114,7 @@ def _load(recipe: Recipe) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
 
 def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) -> L.Trainer:
     schedule = recipe.schedule
-    curves = run / CURVES_FOLDER
+    curves, checkpoints = run / CURVES_FOLDER, run / "checkpoints"
     loggers: list[Logger] = [
         # Every part of a resumed training writes its own version_k; read_curves puts them together.
         CSVLogger(run, name=CURVES_FOLDER, version=len(list(curves.glob("version_*"))), flush_logs_every_n_steps=20),
@@ -122,15 +122,9 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
     ]
     callbacks: list[Callback] = [
         export,
-        ModelCheckpoint(
-            run / "checkpoints",
-            filename="best",
-            monitor="val_miou",
-            mode="max",
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
+        ModelCheckpoint(checkpoints, "best", monitor="val_miou", mode="max", enable_version_counter=False),
+        # A callback of its own: save_last of the one above writes only when the score improves.
+        ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if progress_bar:
         callbacks.append(RichProgressBar())
