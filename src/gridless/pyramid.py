@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gridless.arguments import check_batch
 from gridless.neighbors import Neighborhoods, knn
 from gridless.subsample import voxel_grid
-from gridless.subsample.arguments import check_batch
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Pyramid:
             batch = torch.zeros(positions.shape[0], dtype=torch.int64, device=positions.device)
             num_clouds = 1
         else:
-            check_batch("Pyramid.build", batch, positions.shape[0])
+            check_batch("Pyramid.build", "batch", batch, positions.shape[0])
             if bool((batch.diff() < 0).any()):
                 raise ValueError("Pyramid.build: batch must be ascending; sort the points by cloud first")
             if bool((batch < 0).any()):

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gridless.arguments import check_batch, check_positions
 from gridless.neighbors import kdtree, reference
 from gridless.neighbors.neighborhoods import Neighborhoods
 
 _IMPLEMENTATIONS = ("auto", "reference", "kdtree")
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def knn(
@@ -152,8 +152,8 @@ def _search(
 ) -> Neighborhoods:
     if impl not in _IMPLEMENTATIONS:
         raise ValueError(f"{function}: impl must be one of {', '.join(_IMPLEMENTATIONS)}, got {impl!r}")
-    _check_positions(function, "source_positions", source)
-    _check_positions(function, "query_positions", query)
+    check_positions(function, "source_positions", source)
+    check_positions(function, "query_positions", query)
     if source.shape[1] != query.shape[1]:
         raise ValueError(
             f"{function}: source_positions and query_positions must have the same D, "
@@ -169,8 +169,8 @@ def _search(
     if source_batch is None or query_batch is None:
         indices, counts = _search_cloud(exact_source, exact_query, k, radius, impl)
     else:
-        _check_batch(function, "source_batch", source_batch, len(source))
-        _check_batch(function, "query_batch", query_batch, len(query))
+        check_batch(function, "source_batch", source_batch, len(source))
+        check_batch(function, "query_batch", query_batch, len(query))
         indices, counts = _search_batch(
             exact_source, exact_query, k, radius, source_batch.to(place), query_batch.to(place), impl
         )
@@ -219,26 +219,3 @@ def _search_batch(
     back[query_order] = torch.arange(len(query_order), device=query_order.device)
     reordered = by_cloud.select_queries(back)
     return reordered.indices, reordered.counts()
-
-
-def _check_positions(function: str, name: str, positions: Tensor) -> None:
-    if not isinstance(positions, Tensor):
-        raise TypeError(f"{function}: {name} must be a torch tensor, got {type(positions).__name__}")
-    if positions.dtype not in _FLOATS:
-        raise TypeError(f"{function}: {name} must be floating point, got {positions.dtype}; convert with .float()")
-    if positions.ndim != 2 or positions.shape[1] < 1:
-        raise ValueError(f"{function}: {name} must be [points, D] with D >= 1, got shape {tuple(positions.shape)}")
-    finite = torch.isfinite(positions).all(dim=1)
-    if not finite.all():
-        bad = (~finite).nonzero()
-        raise ValueError(
-            f"{function}: {len(bad)} of {len(positions)} rows of {name} have NaN or infinite coordinates "
-            f"(first: row {int(bad[0])}); remove them before searching"
-        )
-
-
-def _check_batch(function: str, name: str, batch: Tensor, length: int) -> None:
-    if batch.dtype != torch.int64:
-        raise TypeError(f"{function}: {name} must be int64, got {batch.dtype}")
-    if batch.shape != (length,):
-        raise ValueError(f"{function}: {name} must have shape ({length},), got {tuple(batch.shape)}")

@@ -101,10 +101,12 @@ class ContinuousConv(nn.Module):
         Much smaller outputs would leave a batch normalization behind the layer with running statistics that are
         wrong for hundreds of steps.
         """
-        for layer in self.kernel_layers:
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            # Spread over the support, in which offsets are about 1 long.
-            nn.init.uniform_(layer.bias, -0.5, 0.5)
+        for parameter in self.kernel_layers.parameters():
+            if parameter.ndim == 2:
+                nn.init.kaiming_uniform_(parameter, nonlinearity="relu")
+            else:
+                # Biases spread the units over the support, in which offsets are about 1 long.
+                nn.init.uniform_(parameter, -0.5, 0.5)
         if self.linear is not None:
             nn.init.uniform_(self.linear.weight, -math.sqrt(3 / self.in_channels), math.sqrt(3 / self.in_channels))
         terms = len(self.weight) if self.factorized else len(self.weight) * self.in_channels

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gridless.subsample.arguments import check_batch, check_positions
+from gridless.arguments import check_batch, check_positions
 
 
 def farthest(
@@ -42,8 +42,8 @@ def farthest(
         >>> farthest(torch.tensor([[0.0], [1.0], [5.0], [2.0]]), num_samples=3).tolist()
         [0, 2, 3]
     """
-    check_positions("farthest", positions)
-    check_batch("farthest", batch, len(positions))
+    check_positions("farthest", "positions", positions)
+    check_batch("farthest", "batch", batch, len(positions))
     if (num_samples is None) == (ratio is None):
         raise ValueError(f"farthest: give num_samples or ratio, got num_samples={num_samples}, ratio={ratio}")
     if num_samples is not None and num_samples < 0:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gridless.subsample.arguments import check_batch, check_positions
+from gridless.arguments import check_batch, check_positions
 
 _LARGEST_CELL = 2.0**62
 
@@ -66,8 +66,8 @@ def voxel_grid(
         >>> voxel_grid(torch.tensor([[0.1], [0.2], [0.3], [1.5]]), 1.0).tolist()
         [1, 3]
     """
-    check_positions("voxel_grid", positions)
-    check_batch("voxel_grid", batch, len(positions))
+    check_positions("voxel_grid", "positions", positions)
+    check_batch("voxel_grid", "batch", batch, len(positions))
     exact = positions.detach().cpu().to(torch.float64).numpy()
     dim = exact.shape[1]
     edges, corner = _per_axis("size", size, dim), _per_axis("origin", origin, dim)
