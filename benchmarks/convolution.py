@@ -1,6 +1,6 @@
 """Time and memory of the continuous convolution, beside PyTorch Geometric's NNConv with the same weights.
 
-    .venv/bin/python benchmarks/operator.py
+    .venv/bin/python benchmarks/convolution.py
 
 Every case first checks that both compute the same, then reports medians of repeats taken in turn in one process.
 """
