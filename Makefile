@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Waiting threads that spin slow everything down where cores are shared with loader workers.
-export OMP_WAIT_POLICY ?= passive
+# Waiting threads that spin for long slow everything down where cores are shared with loader workers.
+export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: demo test lint format bench clean
 

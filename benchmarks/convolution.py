@@ -1,19 +1,20 @@
 """Time and memory of the continuous convolution, beside PyTorch Geometric's NNConv with the same weights.
 
-    .venv/bin/python benchmarks/convolution.py
+    make bench
 
 Every case first checks that both compute the same, then reports medians of repeats taken in turn in one process.
 """
 
 from __future__ import annotations
 
+import copy
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,19 @@ def make_case(num_points: int, k: int, channels: int) -> tuple[gl.nn.ContinuousC
 
 def same_nnconv(conv: gl.nn.ContinuousConv) -> NNConv:
     """NNConv whose edge network holds the weights of ``conv``."""
+    last = nn.Linear(conv.hidden[-1], conv.in_channels * conv.out_channels)
     layers: list[nn.Module] = []
     for layer in conv.kernel_layers:
-        layers += [layer, nn.ReLU()]
-    last = nn.Linear(conv.hidden[-1], conv.in_channels * conv.out_channels)
+        layers += [copy.deepcopy(layer), nn.ReLU()]
+    network = nn.Sequential(*layers, last)
+    rival = NNConv(conv.in_channels, conv.out_channels, network, aggr="mean", root_weight=False, bias=False)
+    # NNConv draws new weights when it is made, so they are copied afterwards.
     with torch.no_grad():
         last.weight.copy_(conv.weight[:-1].flatten(1).T)
         last.bias.copy_(conv.weight[-1].flatten())
-    network = nn.Sequential(*layers, last)
-    return NNConv(conv.in_channels, conv.out_channels, network, aggr="mean", root_weight=False, bias=False)
+        for ours, theirs in zip(conv.kernel_layers.parameters(), nn.Sequential(*layers).parameters(), strict=True):
+            theirs.copy_(ours)
+    return rival
 
 
 def time_in_turn(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
@@ -69,7 +74,8 @@ def compare_with_nnconv(num_points: int) -> None:
     def theirs() -> Tensor:
         return rival(features, edges, offsets)
 
-    error = float((ours() - theirs()).abs().max() / theirs().abs().max())
+    with torch.no_grad():
+        error = float((ours() - theirs()).abs().max() / theirs().abs().max())
     if error > 1e-5:
         raise SystemExit(f"NNConv and ContinuousConv differ by {error:.1e}")
 
@@ -107,15 +113,19 @@ def time_alone(num_points: int) -> None:
     )
 
 
+def resident_megabytes(key: str) -> float:
+    """VmRSS (now) or VmHWM (peak); getrusage would start from the peak of the parent process."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
+
+
 def print_peak_memory(num_points: int) -> None:
-    """Forward and backward in this process, which must be fresh."""
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Forward and backward in this process, which must be fresh; Linux only."""
+    start = resident_megabytes("VmRSS")
     conv, features, positions, neighborhoods = make_case(num_points, 16, 64)
     conv(features, positions, positions, neighborhoods).sum().backward()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start
-    print(
-        f"| N = {num_points}, K = 16, 64 → 64, forward + backward, inputs and search included | {peak / 1024:.0f} MB |"
-    )
+    peak = resident_megabytes("VmHWM") - start
+    print(f"| N = {num_points}, K = 16, 64 → 64, inputs and search included | {peak:.0f} MB |")
 
 
 def main() -> None:

@@ -54,11 +54,16 @@ def test_a_temporary_folder_that_cannot_be_written_fails(implementations, monkey
     assert states()["temporary folder"][0] == "failed"
 
 
-def test_wait_policy_is_advised_unless_passive(implementations, monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert states()["OMP_WAIT_POLICY"][0] == "warning"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
-    assert states()["OMP_WAIT_POLICY"][0] == "ok"
+@pytest.mark.parametrize(
+    ("environment", "state"),
+    [({}, "warning"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "ok"), ({"GOMP_SPINCOUNT": "10000"}, "ok")],
+)
+def test_long_spinning_threads_are_advised_against(implementations, monkeypatch, environment, state):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert states()["OpenMP waiting"][0] == state
 
 
 def test_more_threads_than_cores_is_a_warning(implementations, monkeypatch):

@@ -57,7 +57,7 @@ def doctor() -> int:
 
 def _all_checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
-        _packages, _cores, _memory, _wait_policy, _implementations, _laz_codec, _temporary_folder,
+        _packages, _cores, _memory, _waiting_threads, _implementations, _laz_codec, _temporary_folder,
     )  # fmt: skip
     for part in parts:
         try:
@@ -108,15 +108,16 @@ def _memory() -> Iterator[Check]:
     )
 
 
-def _wait_policy() -> Iterator[Check]:
-    policy = os.environ.get("OMP_WAIT_POLICY", "")
-    if policy.lower() == "passive":
-        yield Check("OMP_WAIT_POLICY", "ok", "passive")
+def _waiting_threads() -> Iterator[Check]:
+    spin, policy = os.environ.get("GOMP_SPINCOUNT", ""), os.environ.get("OMP_WAIT_POLICY", "")
+    if spin:
+        yield Check("OpenMP waiting", "ok", f"GOMP_SPINCOUNT={spin}")
+    elif policy.lower() == "passive":
+        advice = "threads sleep at once; GOMP_SPINCOUNT=10000 is faster where cores are free"
+        yield Check("OpenMP waiting", "ok", f"OMP_WAIT_POLICY=passive: {advice}")
     else:
-        advice = (
-            "when other programs share these cores, set OMP_WAIT_POLICY=passive: waiting threads then free their core"
-        )
-        yield Check("OMP_WAIT_POLICY", "warning", f"{policy or 'not set'}; {advice}")
+        advice = "when other programs share these cores, set GOMP_SPINCOUNT=10000: waiting threads then free their core"
+        yield Check("OpenMP waiting", "warning", f"threads spin for long; {advice}")
 
 
 def _implementations() -> Iterator[Check]:

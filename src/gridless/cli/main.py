@@ -36,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Threads that spin while they wait slow down the processes that prepare crops; read once, when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Waiting OpenMP threads that spin for long slow down the processes that prepare crops; threads that sleep at once
+    # wake up too late for the next block. A short spin serves both. Read when torch is loaded, so set before.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
