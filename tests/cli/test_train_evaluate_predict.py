@@ -30,7 +30,7 @@ def scene(seed):
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def job_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
     for name, seed in (("train", 0), ("test", 1)):
         gl.write(folder / f"{name}.laz", scene(seed))
@@ -50,9 +50,9 @@ def workplace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(workplace):
-    assert main(["train", str(workplace / "recipe.yaml"), "--output", str(workplace / "run")]) == 0
-    return workplace / "run"
+def run(job_folder):
+    assert main(["train", str(job_folder / "recipe.yaml"), "--output", str(job_folder / "run")]) == 0
+    return job_folder / "run"
 
 
 def test_training_learns_and_evaluate_scores_every_labelled_point(run, capsys):
@@ -64,9 +64,9 @@ def test_training_learns_and_evaluate_scores_every_labelled_point(run, capsys):
     assert (run / "confusion.png").stat().st_size > 1000
 
 
-def test_a_training_in_two_parts_equals_one_in_one(run, workplace):
-    parts = workplace / "parts"
-    recipe = str(workplace / "recipe.yaml")
+def test_a_training_in_two_parts_equals_one_in_one(run, job_folder):
+    parts = job_folder / "parts"
+    recipe = str(job_folder / "recipe.yaml")
     # The first part is stopped by an error after the first epoch, as a kill would.
     from gridless.training import module
 
@@ -91,9 +91,9 @@ def test_a_training_in_two_parts_equals_one_in_one(run, workplace):
     np.testing.assert_allclose(curves["val_miou"][1], resumed_curves["val_miou"][1])
 
 
-def test_the_time_limit_ends_the_schedule_with_a_validated_model(workplace):
-    folder = workplace / "limited"
-    words = ["train", str(workplace / "recipe.yaml"), "--output", str(folder), "--schedule.average_decay", "0.5"]
+def test_the_time_limit_ends_the_schedule_with_a_validated_model(job_folder):
+    folder = job_folder / "limited"
+    words = ["train", str(job_folder / "recipe.yaml"), "--output", str(folder), "--schedule.average_decay", "0.5"]
     assert (
         main([*words, "--schedule.steps=100000", "--schedule.steps_per_epoch=50000", "--schedule.time_limit=0.1"]) == 0
     )
@@ -103,31 +103,31 @@ def test_the_time_limit_ends_the_schedule_with_a_validated_model(workplace):
     assert gl.load_model(folder / "model.safetensors").metadata["training"]["minutes"] < 0.3
 
 
-def test_resuming_a_finished_training_changes_nothing(run, workplace):
+def test_resuming_a_finished_training_changes_nothing(run, job_folder):
     before = (run / "model.safetensors").read_bytes()
-    assert main(["train", str(workplace / "recipe.yaml"), "--output", str(run), "--resume"]) == 0
+    assert main(["train", str(job_folder / "recipe.yaml"), "--output", str(run), "--resume"]) == 0
     assert (run / "model.safetensors").read_bytes() == before
 
 
-def test_a_run_is_not_overwritten_by_accident(run, workplace, capsys):
-    assert main(["train", str(workplace / "recipe.yaml"), "--output", str(run)]) == 2
+def test_a_run_is_not_overwritten_by_accident(run, job_folder, capsys):
+    assert main(["train", str(job_folder / "recipe.yaml"), "--output", str(run)]) == 2
     assert "already holds a training" in capsys.readouterr().err
 
 
-def test_diverged_training_says_so(workplace, capsys):
-    words = ["train", str(workplace / "recipe.yaml"), "--output", str(workplace / "nan")]
+def test_diverged_training_says_so(job_folder, capsys):
+    words = ["train", str(job_folder / "recipe.yaml"), "--output", str(job_folder / "nan")]
     assert main([*words, "--schedule.learning_rate=1e30", "--schedule.gradient_clip", "0"]) == 2
     message = words_of(capsys.readouterr().err)
     assert "the loss is" in message
     assert "schedule.learning_rate" in message
 
 
-def test_predict_writes_las_with_everything_else_kept(run, workplace):
-    output = workplace / "labelled.laz"
+def test_predict_writes_las_with_everything_else_kept(run, job_folder):
+    output = job_folder / "labelled.laz"
     assert (
-        main(["predict", str(workplace / "test.laz"), "-o", str(output), "--model", str(run), "--probabilities"]) == 0
+        main(["predict", str(job_folder / "test.laz"), "-o", str(output), "--model", str(run), "--probabilities"]) == 0
     )
-    before, after = gl.read(workplace / "test.laz"), gl.read(output)
+    before, after = gl.read(job_folder / "test.laz"), gl.read(output)
     assert np.array_equal(before.positions, after.positions)
     assert np.array_equal(before["intensity"], after["intensity"])
     assert set(after["classification"].tolist()) == {2, 6}
@@ -135,15 +135,15 @@ def test_predict_writes_las_with_everything_else_kept(run, workplace):
     assert np.allclose(after["probability_ground"] + after["probability_house"], 1, atol=1e-3)
 
 
-def test_predict_several_files_into_a_folder(run, workplace):
-    words = [str(workplace / "train.laz"), str(workplace / "test.laz"), "-m", str(run / "model.safetensors")]
-    assert main(["predict", *words, "-o", str(workplace / "many")]) == 0
-    assert sorted(f.name for f in (workplace / "many").iterdir()) == ["test.laz", "train.laz"]
+def test_predict_several_files_into_a_folder(run, job_folder):
+    words = [str(job_folder / "train.laz"), str(job_folder / "test.laz"), "-m", str(run / "model.safetensors")]
+    assert main(["predict", *words, "-o", str(job_folder / "many")]) == 0
+    assert sorted(f.name for f in (job_folder / "many").iterdir()) == ["test.laz", "train.laz"]
 
 
-def test_predict_refuses_what_would_lose_data(run, workplace, capsys):
-    source = str(workplace / "test.laz")
-    assert main(["predict", source, str(workplace / "train.laz"), "-o", "one.laz", "-m", str(run)]) == 2
+def test_predict_refuses_what_would_lose_data(run, job_folder, capsys):
+    source = str(job_folder / "test.laz")
+    assert main(["predict", source, str(job_folder / "train.laz"), "-o", "one.laz", "-m", str(run)]) == 2
     assert "need a folder" in capsys.readouterr().err
     assert main(["predict", source, "-o", source, "-m", str(run)]) == 2
     assert "would replace its own input" in words_of(capsys.readouterr().err)
@@ -180,7 +180,7 @@ def test_bad_input_is_named_and_leaves_no_output(run, tmp_path, capsys, name, me
     assert not list(output.iterdir())
 
 
-def test_labels_that_a_recipe_does_not_know(run, workplace, tmp_path, capsys):
+def test_labels_that_a_recipe_does_not_know(run, job_folder, tmp_path, capsys):
     cloud = scene(3)
     gl.write(tmp_path / "strange.npz", cloud.with_columns(classification=np.full(3000, 9)))
     assert main(["evaluate", str(run), str(tmp_path / "strange.npz"), "--output", str(tmp_path)]) == 2
@@ -190,10 +190,10 @@ def test_labels_that_a_recipe_does_not_know(run, workplace, tmp_path, capsys):
     assert "nolabelcolumn'classification'" in "".join(capsys.readouterr().err.split()).replace("│", "")
 
 
-def test_unknown_command_and_recipe_key(workplace, capsys):
+def test_unknown_command_and_recipe_key(job_folder, capsys):
     assert main(["trian"]) == 2
     assert "did you mean 'train'?" in words_of(capsys.readouterr().err)
-    assert main(["train", str(workplace / "recipe.yaml"), "--schedule.stesp", "3"]) == 2
+    assert main(["train", str(job_folder / "recipe.yaml"), "--schedule.stesp", "3"]) == 2
     assert "did you mean 'steps'?" in words_of(capsys.readouterr().err)
 
 
