@@ -83,15 +83,17 @@ def _(rows, features, indices, offsets):  # type: ignore[no-untyped-def]
     return features.new_empty(indices.shape[0])
 
 
-def _save_sum(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
 def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     features, weights, indices, offsets = ctx.saved_tensors
-    grad_features = weighted_scatter(grad, weights, indices, offsets, features.shape[0])
-    grad_weights = pair_dots(grad, features, indices, offsets).to(weights.dtype) if ctx.needs_input_grad[1] else None
-    return grad_features if ctx.needs_input_grad[0] else None, grad_weights, None, None
+    needs_features, needs_weights, *_ = ctx.needs_input_grad
+    # The scatter sorts all pairs: not worth doing for a gradient that nobody wants.
+    grad_features = weighted_scatter(grad, weights, indices, offsets, features.shape[0]) if needs_features else None
+    grad_weights = pair_dots(grad, features, indices, offsets).to(weights.dtype) if needs_weights else None
+    return grad_features, grad_weights, None, None
 
 
 def _save_scatter(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -104,16 +106,12 @@ def _scatter_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return weighted_sum(grad, weights, indices, offsets), grad_weights, None, None, None
 
 
-def _save_dots(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
 def _dots_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     rows, features, indices, offsets = ctx.saved_tensors
     grad_features = weighted_scatter(rows, grad, indices, offsets, features.shape[0])
     return weighted_sum(features, grad, indices, offsets), grad_features, None, None
 
 
-weighted_sum.register_autograd(_sum_backward, setup_context=_save_sum)
+weighted_sum.register_autograd(_sum_backward, setup_context=_save_inputs)
 weighted_scatter.register_autograd(_scatter_backward, setup_context=_save_scatter)
-pair_dots.register_autograd(_dots_backward, setup_context=_save_dots)
+pair_dots.register_autograd(_dots_backward, setup_context=_save_inputs)
