@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "convolution/bindings.hpp"
 #include "instruction_sets.hpp"
 #include "parallel.hpp"
 
@@ -10,6 +11,7 @@ namespace nb = nanobind;
 using namespace gridless;
 
 NB_MODULE(_native, module) {
+  bind_pair_loop(module);
   module.def("borrow_openmp_threads", &borrow_openmp_threads, nb::arg("preferred_directory"));
   module.def("openmp_runtime", &openmp_runtime);
   module.def("instruction_sets", [] {

@@ -1,0 +1,278 @@
+// The pair loop (pair_problem.hpp), compiled once for each instruction set.
+#include <cstddef>
+
+#include "convolution/pair_problem.hpp"
+#include "convolution/tile_kernel.hpp"
+#include "convolution/tile_products.hpp"
+#include "simd.hpp"
+
+namespace gridless {
+namespace GRIDLESS_INSTRUCTION_SET {
+namespace {
+
+// Consecutive slots of one row within a tile.
+struct Segment {
+  int64_t row;
+  int begin, end;     // slots of the tile
+  bool first, last;   // of its row
+};
+
+template <class T>
+struct Scratch {
+  KernelTile<T> kernel;
+  T* grad_phi;     // [H, kTileRow]
+  T* features;     // [segment, padded C]
+  T* transposed;   // [padded C, kTileRow]
+  T* aggregated;   // [H, padded C], depthwise
+  T* transformed;  // [H, padded C], depthwise
+  T* row_values;   // [padded C], depthwise
+};
+
+template <class T>
+Scratch<T> lay_out(const PairProblem<T>& problem, T* memory) {
+  Scratch<T> scratch;
+  const int64_t padded = problem.padded_channels;
+  memory = lay_out<T>(problem, scratch.kernel, memory);
+  const auto take = [&memory](int64_t numbers) {
+    T* begin = memory;
+    memory += numbers;
+    return begin;
+  };
+  scratch.grad_phi = take(static_cast<int64_t>(problem.width) * kTileRow);
+  scratch.features = take(kTileSlots * padded);
+  scratch.transposed = take(padded * kTileRow);
+  scratch.aggregated = take((problem.width + 1) * padded);
+  scratch.transformed = take((problem.width + 1) * padded);
+  scratch.row_values = take(padded);
+  return scratch;
+}
+
+template <class T>
+void load_feature_row(const PairProblem<T>& problem, int64_t column, T* to) {
+  const int channels = problem.channels;
+  if (problem.feature_type == FeatureType::bfloat16) {
+    const uint16_t* from = static_cast<const uint16_t*>(problem.column_features) + column * channels;
+    for (int c = 0; c < channels; ++c) {
+      const uint32_t bits = static_cast<uint32_t>(from[c]) << 16;
+      float value;
+      __builtin_memcpy(&value, &bits, sizeof value);
+      to[c] = static_cast<T>(value);
+    }
+  } else {
+    const T* from = static_cast<const T*>(problem.column_features) + column * channels;
+    __builtin_memcpy(to, from, sizeof(T) * static_cast<std::size_t>(channels));
+  }
+  for (int c = channels; c < problem.padded_channels; ++c) to[c] = 0;
+}
+
+template <class T>
+void prefetch_features(const PairProblem<T>& problem, int64_t first_slot, int num_slots) {
+  const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
+  const char* features = static_cast<const char*>(problem.column_features);
+  for (int slot = 0; slot < num_slots; ++slot) {
+    const char* row = features + problem.columns[first_slot + slot] * bytes;
+    for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(row + byte);
+  }
+}
+
+// φ that somebody else has evaluated, [slots, H], as a tile.
+template <class T>
+void load_phi(const PairProblem<T>& problem, const T* phi, int num_slots, T* tile) {
+  for (int slot = 0; slot < num_slots; ++slot) {
+    for (int h = 0; h < problem.width; ++h) tile[h * kTileRow + slot] = phi[int64_t{slot} * problem.width + h];
+  }
+}
+
+// The row of a depthwise problem that is at hand: T = depthwise · row value.
+template <class T>
+void begin_depthwise_row(const PairProblem<T>& problem, const PairTask<T>& task, int64_t row, Scratch<T>& scratch) {
+  if (!task.row_values) return;
+  const int padded = problem.padded_channels;
+  const T* values = task.row_values + (row - task.block_row) * problem.channels;
+  for (int c = 0; c < padded; ++c) scratch.row_values[c] = c < problem.channels ? values[c] : 0;
+  for (int h = 0; h < problem.width; ++h) {
+    for (int c = 0; c < padded; c += kVectorLanes<T>) {
+      const int64_t place = int64_t{h} * padded + c;
+      store<T>(scratch.transformed + place, load<T>(problem.depthwise + place) * load<T>(scratch.row_values + c));
+    }
+  }
+}
+
+template <class T>
+void end_depthwise_row(const PairProblem<T>& problem, const PairTask<T>& task, int64_t row, Scratch<T>& scratch) {
+  const int padded = problem.padded_channels;
+  for (int c = 0; c < padded; c += kVectorLanes<T>) {
+    const Vector<T> value = task.depthwise_gradients ? load<T>(scratch.row_values + c) : Vector<T>{};
+    Vector<T> sum = {};
+    for (int h = 0; h < problem.width; ++h) {
+      const int64_t place = int64_t{h} * padded + c;
+      const Vector<T> aggregated = load<T>(scratch.aggregated + place);
+      sum += load<T>(problem.depthwise + place) * aggregated;
+      if (task.depthwise_gradients) {
+        T* gradient = task.depthwise_gradients + place;
+        store<T>(gradient, load<T>(gradient) + value * aggregated);
+      }
+    }
+    if (task.row_sums) {
+      T* to = task.row_sums + (row - task.block_row) * problem.channels + c;
+      const int lanes = problem.channels - c;
+      if (lanes >= kVectorLanes<T>) store<T>(to, sum);
+      else store_some<T>(to, sum, lanes);
+    }
+  }
+}
+
+template <class T>
+void write_empty_row(const PairProblem<T>& problem, const PairTask<T>& task, int64_t row) {
+  const int64_t block_row = row - task.block_row;
+  const int64_t size = int64_t{problem.width} * problem.channels;
+  if (task.aggregated) __builtin_memset(task.aggregated + block_row * size, 0, sizeof(T) * static_cast<std::size_t>(size));
+  if (task.row_sums) {
+    T* to = task.row_sums + block_row * problem.channels;
+    __builtin_memset(to, 0, sizeof(T) * static_cast<std::size_t>(problem.channels));
+  }
+}
+
+template <class T>
+void contract_segment(const PairProblem<T>& problem, const PairTask<T>& task, const Segment& segment,
+                      int64_t tile_slot, Scratch<T>& scratch) {
+  const int width = problem.width, channels = problem.channels, padded = problem.padded_channels;
+  const int num_slots = segment.end - segment.begin;
+  const int64_t first_slot = tile_slot + segment.begin;
+  const int64_t row_size = int64_t{width} * channels;
+  const T* phi = scratch.kernel.phi(problem) + segment.begin;
+  const bool depthwise = problem.depthwise != nullptr;
+  const bool aggregates = task.aggregated || task.row_sums || task.depthwise_gradients;
+  if (depthwise && segment.first) begin_depthwise_row(problem, task, segment.row, scratch);
+  if (aggregates || task.pull_back) {
+    for (int slot = 0; slot < num_slots; ++slot)
+      load_feature_row(problem, problem.columns[first_slot + slot], scratch.features + int64_t{slot} * padded);
+  }
+  if (aggregates) {
+    if (depthwise) {
+      product<T>(width, padded, num_slots, phi, kTileRow, 1, scratch.features, padded, scratch.aggregated, padded,
+                 !segment.first);
+      if (segment.last) end_depthwise_row(problem, task, segment.row, scratch);
+    } else {
+      product<T>(width, channels, num_slots, phi, kTileRow, 1, scratch.features, padded,
+                 task.aggregated + (segment.row - task.block_row) * row_size, channels, !segment.first);
+    }
+  }
+  const T* transformed = depthwise ? scratch.transformed : task.transformed + (segment.row - task.block_row) * row_size;
+  const int64_t transformed_row = depthwise ? padded : channels;
+  if (task.messages) {
+    product<T>(num_slots, padded, width, phi, 1, kTileRow, transformed, transformed_row,
+               task.messages + (first_slot - task.block_slot) * padded, padded, false);
+  }
+  if (task.pull_back) {
+    transpose(num_slots, padded, scratch.features, padded, scratch.transposed, kTileRow);
+    // Whole vectors of slots: what spills over is written again by the next segment, or cleared after the last one.
+    const int whole = (num_slots + kVectorLanes<T> - 1) / kVectorLanes<T> * kVectorLanes<T>;
+    product<T>(width, whole, channels, transformed, transformed_row, 1, scratch.transposed, kTileRow,
+               scratch.grad_phi + segment.begin, kTileRow, false);
+  }
+}
+
+template <class T>
+void pull_back_tile(const PairProblem<T>& problem, const PairTask<T>& task, const Segment* segments, int num_segments,
+                    int64_t tile_slot, int num_slots, Scratch<T>& scratch) {
+  const int64_t block_slot = tile_slot - task.block_slot;
+  for (int h = 0; h < problem.width; ++h) {
+    for (int slot = num_slots; slot < kTileSlots; ++slot) scratch.grad_phi[h * kTileRow + slot] = 0;
+  }
+  if (task.grad_phi) {
+    for (int slot = 0; slot < num_slots; ++slot) {
+      for (int h = 0; h < problem.width; ++h)
+        task.grad_phi[(block_slot + slot) * problem.width + h] = scratch.grad_phi[h * kTileRow + slot];
+    }
+    return;
+  }
+  const bool to_positions = task.grad_row_positions || task.grad_column_positions;
+  const bool to_extents = task.grad_row_extents || task.grad_column_extents;
+  pull_back<T>(problem, scratch.kernel, scratch.grad_phi, task.layer_gradients, task.window_gradient,
+               to_positions || to_extents);
+  for (int index = 0; index < num_segments && (to_positions || to_extents); ++index) {
+    const Segment& segment = segments[index];
+    for (int slot = segment.begin; slot < segment.end; ++slot) {
+      for (int d = 0; d < problem.dim; ++d) {
+        const T gradient = problem.sign * scratch.kernel.gradients[0][d * kTileRow + slot];
+        if (task.grad_row_positions) task.grad_row_positions[segment.row * problem.dim + d] += gradient;
+        if (task.grad_column_positions) task.grad_column_positions[(block_slot + slot) * problem.dim + d] = -gradient;
+      }
+      if (!to_extents) continue;
+      const T extent = problem.row_extents ? problem.row_extents[segment.row]
+                                           : problem.column_extents[problem.columns[tile_slot + slot]];
+      const T gradient = replaces_extent(extent) ? 0 : scratch.kernel.squared[slot] / extent;
+      if (task.grad_row_extents) task.grad_row_extents[segment.row] += gradient;
+      if (task.grad_column_extents) task.grad_column_extents[block_slot + slot] = gradient;
+    }
+  }
+}
+
+template <class T>
+void run(const PairProblem<T>& problem, const PairTask<T>& task) {
+  Scratch<T> scratch = lay_out(problem, task.scratch);
+  const bool needs_features = task.aggregated || task.row_sums || task.depthwise_gradients || task.pull_back;
+  Segment segments[kTileSlots];
+  int32_t slot_rows[kTileSlots];
+  int64_t row = task.first_row;
+  int64_t slot = problem.offsets[row];
+  while (row < task.last_row) {
+    // A tile takes whole rows as long as they fit; only rows longer than a tile are cut.
+    const int64_t tile_slot = slot, tile_row = row;
+    int num_segments = 0, num_slots = 0;
+    while (row < task.last_row && num_slots < kTileSlots) {
+      const int64_t begin = problem.offsets[row], end = problem.offsets[row + 1];
+      if (begin == end) {
+        write_empty_row(problem, task, row);
+        ++row;
+        continue;
+      }
+      const int64_t remaining = end - slot;
+      if (num_slots > 0 && remaining > kTileSlots - num_slots) break;
+      const int taken = static_cast<int>(remaining < kTileSlots ? remaining : kTileSlots);
+      segments[num_segments++] = {row, num_slots, num_slots + taken, slot == begin, slot + taken == end};
+      for (int place = num_slots; place < num_slots + taken; ++place)
+        slot_rows[place] = static_cast<int32_t>(row - tile_row);
+      num_slots += taken;
+      slot += taken;
+      if (slot < end) break;
+      ++row;
+    }
+    if (num_slots == 0) break;
+    if (needs_features) prefetch_features(problem, tile_slot, num_slots);
+    if (problem.num_layers > 0) {
+      evaluate<T>(problem, scratch.kernel, tile_slot, slot_rows, tile_row, num_slots);
+    } else {
+      load_phi(problem, task.phi + (tile_slot - task.block_slot) * problem.width, num_slots,
+               scratch.kernel.phi(problem));
+    }
+    for (int index = 0; index < num_segments; ++index)
+      contract_segment(problem, task, segments[index], tile_slot, scratch);
+    if (task.pull_back) pull_back_tile(problem, task, segments, num_segments, tile_slot, num_slots, scratch);
+  }
+}
+
+template <class T>
+void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
+             T* sums) {
+  for (int64_t task = 0; task < num_tasks; ++task) {
+    const int64_t* starts = lists.starts + task * (kScatterBuckets + 1);
+    for (int64_t place = starts[bucket]; place < starts[bucket + 1]; ++place) {
+      const int64_t slot = lists.order[place];
+      const T* value = values + slot * value_row;
+      T* sum = sums + lists.columns[slot] * width;
+      int c = 0;
+      for (; c + kVectorLanes<T> <= width; c += kVectorLanes<T>) store<T>(sum + c, load<T>(sum + c) + load<T>(value + c));
+      for (; c < width; ++c) sum[c] += value[c];
+    }
+  }
+}
+
+}  // namespace
+
+const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>};
+const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>};
+
+}  // namespace GRIDLESS_INSTRUCTION_SET
+}  // namespace gridless

@@ -8,7 +8,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from gridless.ops.convolution import continuous_conv
-from gridless.ops.convolution.blocked_op import continuous_conv_backward_op, continuous_conv_op
+from gridless.ops.convolution.operator import continuous_conv_backward_op, continuous_conv_op
 from gridless.ops.extents import _farthest_pair
 
 COUNTS = [3, 2, 0, 5, 4]

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gridless import native
 from gridless.errors import UnsupportedError
 from gridless.ops.convolution import reference
 from gridless.ops.convolution.basis import BASES, GIVEN
-from gridless.ops.convolution.blocked_op import continuous_conv_op
 from gridless.ops.convolution.kernel import Kernel
+from gridless.ops.convolution.operator import continuous_conv_op
 from gridless.ops.convolution.windows import NO_WINDOW, WINDOWS
 from gridless.ops.extents import support_extents
 
-IMPLEMENTATIONS = ("auto", "reference", "blocked")
+IMPLEMENTATIONS = ("auto", "reference", "blocked", "native")
 REDUCTIONS = ("mean", "sum", "density")
 
 
 def available_implementations() -> dict[str, str]:
     """Every implementation's name, with the reason why it cannot run on this machine ("" where it can)."""
-    return {"reference": "", "blocked": ""}
+    return {"reference": "", "blocked": "", "native": native.why_unavailable()}
 
 
 def continuous_conv(
@@ -61,7 +62,7 @@ def continuous_conv(
             to the farthest pair of each support. Only windows look at it.
         density: [N] sampling density p at the sources, for ``reduce="density"``.
         reduce: "mean" (Monte Carlo estimate under uniform sampling), "sum" or "density" (unbiased for known p).
-        impl: "auto", "reference" (materializes the kernel) or "blocked".
+        impl: "reference" (materializes the kernel), "blocked", "native" (compiled, on CPUs) or "auto", the fastest usable.
 
     Returns:
         [M, C_out] in the dtype of ``features`` (under autocast: in autocast's dtype). Differentiable to any order in
@@ -105,10 +106,10 @@ def continuous_conv(
             out = reference.convolve(
                 features, source_positions, query_positions, indices, offsets, weight, kernel, support
             )
-    elif impl in ("auto", "blocked"):
+    elif impl in IMPLEMENTATIONS:
         out = continuous_conv_op(
             features, source_positions, query_positions, indices, offsets, weight, support,
-            list(basis_parameters), list(window_parameters), basis, window,
+            list(basis_parameters), list(window_parameters), basis, window, impl,
         )  # fmt: skip
     else:
         reasons = available_implementations()

@@ -10,15 +10,16 @@ T exist for one block at a time and are computed again in the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gridless.ops.convolution.basis import BASES, GIVEN
-from gridless.ops.convolution.blocks import Block, Problem, Workspace, blocks, evaluate_phi
+from gridless.ops.convolution.blocks import Block, blocks
 from gridless.ops.convolution.kernel import compute_dtype
+from gridless.ops.convolution.problem import Problem
+from gridless.ops.convolution.slots import add_rows, phi_and_pull_back
+from gridless.ops.convolution.workspace import Workspace
 
 _workspace = Workspace()
 
@@ -42,14 +43,15 @@ def forward(problem: Problem) -> Tensor:
     dtype = compute_dtype(features)
     out = features.new_zeros((problem.query_positions.shape[0], problem.weight.shape[-1]), dtype=dtype)
     rows_are_queries = problem.aggregates_first()
-    weight = _col_to_row_weight(problem, rows_are_queries, dtype)
+    weight = problem.weight_from_columns(rows_are_queries, dtype)
     if rows_are_queries:
         sums, row, col = _Sums(row=out), None, features
     else:
         sums, row, col = _Sums(col=out), features, None
     contract = _contract_depthwise if problem.depthwise else _contract_full
     for block in blocks(problem, rows_are_queries):
-        contract(block, _phi(problem, block, [])[0], row, col, weight, sums)
+        phi, _ = phi_and_pull_back(problem, block, [])
+        contract(block, block.mask(phi), row, col, weight, sums)
     return out
 
 
@@ -60,7 +62,7 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     totals = {name: torch.zeros_like(tensors[name], dtype=dtype) for name in tensors if name in wanted}
     behind_phi = [name for name in totals if name not in ("features", "weight")]
     rows_are_queries = problem.aggregates_first()
-    weight = _col_to_row_weight(problem, rows_are_queries, dtype)
+    weight = problem.weight_from_columns(rows_are_queries, dtype)
     sums = _Sums(phi=bool(behind_phi))
     if rows_are_queries:
         row, col, sums.col = grad_out, problem.features, totals.get("features")
@@ -70,56 +72,13 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
         sums.weight = totals["weight"] = torch.zeros_like(weight)
     contract = _contract_depthwise if problem.depthwise else _contract_full
     for block in blocks(problem, rows_are_queries):
-        phi, pull_back = _phi(problem, block, behind_phi)
-        grad_phi = contract(block, phi, row, col, weight, sums)
+        phi, pull_back = phi_and_pull_back(problem, block, behind_phi)
+        grad_phi = contract(block, block.mask(phi), row, col, weight, sums)
         if grad_phi is not None:
-            for name, gradient in pull_back(block.mask(grad_phi)).items():
-                rows = block.rows_of(name, problem.kernel.basis)
-                if rows is None:
-                    totals[name] += gradient
-                else:
-                    totals[name].index_add_(0, rows, gradient.to(dtype))
+            add_rows(totals, pull_back(block.mask(grad_phi)), block, problem.kernel.basis)
     if "weight" in totals and not rows_are_queries:
         totals["weight"] = totals["weight"].transpose(1, 2)
     return {name: total.to(tensors[name].dtype).contiguous() for name, total in totals.items()}
-
-
-def _col_to_row_weight(problem: Problem, rows_are_queries: bool, dtype: torch.dtype) -> Tensor:
-    """W as [H, C_col, C_row], contiguous."""
-    weight = problem.weight.to(dtype)
-    return (weight if rows_are_queries else weight.transpose(1, 2)).contiguous()
-
-
-def _phi(problem: Problem, block: Block, behind_phi: list[str]) -> tuple[Tensor, Callable[[Tensor], dict[str, Tensor]]]:
-    """φ [S, H] of a block and what pulls ∂F/∂φ back to the tensors named in ``behind_phi``."""
-    dtype = compute_dtype(problem.features)
-    kernel = problem.kernel
-    inputs = block.gather_phi_inputs(problem.differentiable(), kernel.basis)
-    if not behind_phi:
-        return block.mask(evaluate_phi(kernel, inputs, dtype)), lambda _: {}
-
-    linearize = None if kernel.basis == GIVEN else BASES[kernel.basis].linearize
-    if linearize is not None and all(name.startswith("basis.") for name in behind_phi):
-        kernel = kernel.to(dtype)
-        z = (inputs["query_positions"] - inputs["source_positions"]).to(dtype)
-        phi, pull_back_basis = linearize(z, kernel.basis_parameters)
-        window = kernel.window_values(z, inputs.get("extents"))
-        if window is not None:
-            phi = phi * window[:, None]
-
-        def pull_back_by_hand(grad_phi: Tensor) -> dict[str, Tensor]:
-            gradients = pull_back_basis(grad_phi if window is None else grad_phi * window[:, None])
-            named = {f"basis.{place}": gradient for place, gradient in enumerate(gradients)}
-            return {name: named[name] for name in behind_phi}
-
-        return block.mask(phi), pull_back_by_hand
-
-    def phi_of(*values: Tensor) -> Tensor:
-        return evaluate_phi(kernel, inputs | dict(zip(behind_phi, values, strict=True)), dtype)
-
-    # Autograd proper is switched off below a custom operator; torch.func is not.
-    phi, pull_back, *_ = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
-    return block.mask(phi), lambda grad_phi: dict(zip(behind_phi, pull_back(grad_phi), strict=True))
 
 
 def _gather(values: Tensor, rows: Tensor, like: Tensor) -> Tensor:

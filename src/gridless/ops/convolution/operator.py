@@ -1,4 +1,4 @@
-"""``blocked`` as a custom operator, so that autograd, torch.compile and torch.export take it as one node.
+"""The implementations as one custom operator, so that autograd, torch.compile and torch.export take it as one node.
 
 The backward pass is an operator of its own. Derivatives of order two and more differentiate the block's plain formula,
 also block by block, so that they too are bounded in memory as long as no further order is asked for.
@@ -6,14 +6,18 @@ also block by block, so that they too are bounded in memory as long as no furthe
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gridless.ops.convolution import blocked
-from gridless.ops.convolution.blocks import Block, Problem, blocks, evaluate_phi
+from gridless.errors import UnsupportedError
+from gridless.ops.convolution import blocked, native
+from gridless.ops.convolution.blocks import Block, blocks
 from gridless.ops.convolution.kernel import Kernel, compute_dtype
+from gridless.ops.convolution.problem import Problem
+from gridless.ops.convolution.slots import evaluate_phi
 
 
 def _problem(
@@ -33,6 +37,16 @@ def _problem(
     return Problem(features, source_positions, query_positions, indices, offsets, weight, kernel, extents)
 
 
+def _implementation(problem: Problem, impl: str) -> ModuleType:
+    """The module that computes this problem; chosen anew in each call, so that an exported program runs anywhere."""
+    if impl == "blocked":
+        return blocked
+    reason = native.why_not(problem)
+    if reason and impl == "native":
+        raise UnsupportedError(f"continuous_conv: impl='native' cannot run here: {reason}; use impl='auto'")
+    return blocked if reason else native
+
+
 @torch.library.custom_op("gridless::continuous_conv", mutates_args=())
 def continuous_conv_op(
     features: Tensor,
@@ -46,6 +60,7 @@ def continuous_conv_op(
     window_parameters: list[Tensor],
     basis: str,
     window: str,
+    impl: str,
 ) -> Tensor:
     """Sum of kernel times features over every support, in ``compute_dtype``; arguments as in ``api``."""
     problem = _problem(
@@ -53,7 +68,8 @@ def continuous_conv_op(
         basis_parameters, window_parameters, basis, window,
     )  # fmt: skip
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        return blocked.forward(problem)
+        out: Tensor = _implementation(problem, impl).forward(problem)
+    return out
 
 
 @continuous_conv_op.register_fake
@@ -75,6 +91,7 @@ def continuous_conv_backward_op(
     window_parameters: list[Tensor],
     basis: str,
     window: str,
+    impl: str,
     wanted: str,
 ) -> list[Tensor]:
     """Gradients of the tensors named in ``wanted`` (separated by spaces), in that order."""
@@ -83,22 +100,22 @@ def continuous_conv_backward_op(
         basis_parameters, window_parameters, basis, window,
     )  # fmt: skip
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        gradients = blocked.backward(problem, grad_out, set(wanted.split()))
+        gradients = _implementation(problem, impl).backward(problem, grad_out, set(wanted.split()))
     return [gradients[name] for name in wanted.split()]
 
 
 @continuous_conv_backward_op.register_fake
 def _(grad_out, *arguments):  # type: ignore[no-untyped-def]
-    *inputs, wanted = arguments
+    *inputs, _, wanted = arguments
     tensors = _problem(*inputs).differentiable()
     return [torch.empty_like(tensors[name], memory_format=torch.contiguous_format) for name in wanted.split()]
 
 
 def _save(ctx: Any, arguments: tuple[Any, ...]) -> None:
     """Keep an operator's arguments (tensors through autograd's own book-keeping)."""
-    *tensors, extents, basis_parameters, window_parameters, basis, window = arguments
+    *tensors, extents, basis_parameters, window_parameters, basis, window, impl = arguments
     ctx.counts = (len(tensors), extents is not None, len(basis_parameters))
-    ctx.names = (basis, window)
+    ctx.names = (basis, window, impl)
     optional = [] if extents is None else [extents]
     ctx.save_for_backward(*tensors, *optional, *basis_parameters, *window_parameters)
 
@@ -141,6 +158,7 @@ def _as_arguments(gradients: dict[str, Tensor], problem: Problem) -> tuple[Any, 
         [gradients.get(f"window.{place}") for place in range(len(problem.kernel.window_parameters))],
         None,
         None,
+        None,
     )
 
 
@@ -150,7 +168,7 @@ def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     arguments = _saved(ctx)
-    problem = _problem(*arguments)
+    problem = _problem(*arguments[:-1])
     wanted = _wanted(problem, ctx.needs_input_grad)
     gradients = continuous_conv_backward_op(grad_out, *arguments, " ".join(wanted)) if wanted else []
     return _as_arguments(dict(zip(wanted, gradients, strict=True)), problem)
@@ -164,7 +182,7 @@ def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> 
 
 def _double_backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ...]:
     grad_out, *arguments = _saved(ctx)
-    problem = _problem(*arguments)
+    problem = _problem(*arguments[:-1])
     given = {name: value for name, value in zip(ctx.wanted, cotangents, strict=True) if value is not None}
     grad_of_grad_out, gradients = _differentiate_backward(problem, grad_out, given)
     return (grad_of_grad_out, *_as_arguments(gradients, problem), None)

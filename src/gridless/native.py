@@ -1,0 +1,57 @@
+"""The compiled kernels: whether they are there, and what they run on."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from types import ModuleType
+
+from gridless.errors import UnsupportedError
+
+#: Set to one of ``extension().instruction_sets()`` to run slower kernels than the machine could, for comparison.
+INSTRUCTION_SET_VARIABLE = "GRIDLESS_INSTRUCTION_SET"
+
+
+def extension() -> ModuleType:
+    """The compiled module, on the threads of torch.
+
+    Raises:
+        UnsupportedError: it was not built, or does not load.
+    """
+    module, reason = _load()
+    if module is None:
+        raise UnsupportedError(reason)
+    return module
+
+
+def why_unavailable() -> str:
+    """Why there are no compiled kernels; "" where there are."""
+    return _load()[1]
+
+
+@cache
+def instruction_set() -> str:
+    """The instruction set that kernels run with: the best that this machine has, or what the environment asks for.
+
+    Raises:
+        UnsupportedError: there are no compiled kernels, or the machine cannot run what the environment asks for.
+    """
+    usable: list[str] = extension().instruction_sets()
+    wanted = os.environ.get(INSTRUCTION_SET_VARIABLE) or usable[-1]
+    if wanted not in usable:
+        raise UnsupportedError(
+            f"{INSTRUCTION_SET_VARIABLE}={wanted}: this machine can run {', '.join(usable)}; unset the variable"
+        )
+    return wanted
+
+
+@cache
+def _load() -> tuple[ModuleType | None, str]:
+    import torch  # first, so that its OpenMP threads are there to be shared
+
+    try:
+        from gridless import _native
+    except ImportError as error:
+        return None, f"the compiled kernels are missing ({error}); install a C++ compiler, then gridless again"
+    _native.borrow_openmp_threads(os.path.dirname(torch.__file__))
+    return _native, ""

@@ -1,0 +1,272 @@
+"""The same sum with the pairs in compiled loops and the dense products in torch's.
+
+    P_ihc = Σ_e φ_eh f_jc  →  out = P W        ∂W = Pᵀ g        T = g Wᵀ  →  ∂φ_eh = Σ_c f_jc T_ihc ,  ∂f_jc = Σ_e φ_eh T_ihc
+
+block by block, as in ``blocked``; sources and queries, f and g exchange their parts where that is cheaper. Kernels
+that are ReLU, SiLU or GELU networks are evaluated and differentiated inside the loop, tile by tile in registers and
+first-level cache; φ of any other basis comes from torch, one block at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gridless import native
+from gridless.ops.convolution.kernel import compute_dtype
+from gridless.ops.convolution.problem import Problem
+from gridless.ops.convolution.slots import Slots, add_rows, phi_and_pull_back
+from gridless.ops.convolution.windows import NO_WINDOW
+from gridless.ops.convolution.workspace import Workspace
+from gridless.ops.rows import pair_rows, transposed_rows
+
+# Numbers in one block's P, in its T and in its messages: they stay in the last-level cache.
+_BLOCK_NUMBERS = 2**20
+# The compiled loop reads whole vectors, up to so many numbers past the end of T.
+_SLACK = 16
+# Matrix products with so few columns are faster the other way round.
+_NARROW = 16
+_FUSED_ACTIVATIONS = {"mlp_relu": "relu", "mlp_silu": "silu", "mlp_gelu": "gelu"}
+_MOST_FUSED_LAYERS = 8
+
+_workspace = Workspace()
+
+
+def why_not(problem: Problem) -> str:
+    """Why this problem cannot be computed here; "" where it can."""
+    if problem.features.device.type != "cpu":
+        return f"the compiled loops run on the CPU, the features are on {problem.features.device}"
+    return native.why_unavailable()
+
+
+def forward(problem: Problem) -> Tensor:
+    """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in ``compute_dtype`` of the features."""
+    sweep = _Sweep(problem)
+    dtype, features = sweep.dtype, problem.features.detach()
+    shape = (problem.query_positions.shape[0], problem.weight.shape[-1])
+    out = torch.empty(shape, dtype=dtype) if sweep.rows_are_queries else torch.zeros(shape, dtype=dtype)
+    if sweep.rows_are_queries:
+        sweep.set_features(features)
+    for block in sweep.blocks(columns=None if sweep.rows_are_queries else out):
+        if problem.depthwise:
+            block.run(row_sums=out[block.rows])
+        elif sweep.rows_are_queries:
+            aggregated = block.take("aggregated")
+            block.run(aggregated=aggregated)
+            torch.mm(block.flat(aggregated), sweep.weight.T, out=out[block.rows])
+        else:
+            block.run(transformed=block.transform(features[block.rows].to(dtype)))
+    return out
+
+
+def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+    """∂F/∂ each wanted tensor of ``problem.differentiable()``, by name and in its dtype, for g = ``grad_out``."""
+    sweep = _Sweep(problem)
+    dtype, features = sweep.dtype, problem.features.detach()
+    grad_out = grad_out.detach().to(dtype).contiguous()
+    tensors = problem.differentiable()
+    totals = {name: torch.zeros_like(tensors[name], dtype=dtype) for name in tensors if name in wanted}
+    totals = {name: total.contiguous() for name, total in totals.items()}
+    behind_phi = [name for name in totals if name not in ("features", "weight")]
+    rows, columns = (grad_out, features) if sweep.rows_are_queries else (features, grad_out)
+    sweep.set_features(columns)
+    column_gradient = totals.get("features") if sweep.rows_are_queries else None
+    row_gradient = None if sweep.rows_are_queries else totals.get("features")
+    grad_weight = torch.zeros_like(sweep.weight) if "weight" in totals and not problem.depthwise else None
+    narrow = len(sweep.weight) <= _NARROW
+    if grad_weight is not None and not narrow:
+        grad_weight = grad_weight.T.contiguous()
+
+    for block in sweep.blocks(column_gradient, totals, behind_phi):
+        row_values = rows[block.rows].to(dtype)
+        if problem.depthwise:
+            block.run(row_values=row_values)
+            continue
+        aggregated = block.take("aggregated") if row_gradient is not None or grad_weight is not None else None
+        transformed = block.transform(row_values) if column_gradient is not None or behind_phi else None
+        block.run(aggregated=aggregated, transformed=transformed)
+        if row_gradient is not None:
+            torch.mm(block.flat(aggregated), sweep.weight.T, out=row_gradient[block.rows])
+        if grad_weight is not None and narrow:
+            grad_weight.addmm_(row_values.T, block.flat(aggregated))
+        elif grad_weight is not None:
+            grad_weight.addmm_(block.flat(aggregated).T, row_values)
+
+    if grad_weight is not None:
+        totals["weight"] = sweep.weight_gradient(grad_weight if narrow else grad_weight.T)
+    return {name: total.to(tensors[name].dtype).contiguous() for name, total in totals.items()}
+
+
+class _Sweep:
+    """One pass over all pairs of a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.dtype = compute_dtype(problem.features)
+        self.rows_are_queries = problem.aggregates_first()
+        num_sources, num_queries = len(problem.source_positions), len(problem.query_positions)
+        indices, offsets = problem.indices.detach().contiguous(), problem.offsets.detach().contiguous()
+        self.pairs: Tensor | None = None
+        if self.rows_are_queries:
+            self.offsets, self.columns, num_columns = offsets, indices, num_sources
+        else:
+            self.pairs, self.offsets = transposed_rows(indices, num_sources)
+            self.columns, num_columns = pair_rows(offsets, indices.numel())[self.pairs], num_queries
+        self.width = problem.weight.shape[0]
+        self.channels = problem.weight.shape[1] if self.rows_are_queries else problem.weight.shape[-1]
+        extension = native.extension()
+        loop = extension.PairLoopFloat64 if self.dtype == torch.float64 else extension.PairLoopFloat32
+        try:
+            self.loop = loop(
+                self.offsets, self.columns, num_columns, self.width, self.channels, torch.get_num_threads(),
+                native.instruction_set(),
+            )  # fmt: skip
+        except IndexError as error:
+            raise ValueError(f"continuous_conv: {error}") from None
+        self.fused = self._set_kernel()
+        if problem.depthwise:
+            self.weight = problem.weight.detach().to(self.dtype)
+            padding = self.loop.padded_channels - self.channels
+            self.loop.set_depthwise(torch.nn.functional.pad(self.weight, (0, padding)).contiguous())
+        else:
+            # [C_row, H · C_col]
+            weight = problem.weight_from_columns(self.rows_are_queries, self.dtype).detach()
+            self.weight = weight.flatten(0, 1).T.contiguous()
+
+    def set_features(self, features: Tensor) -> None:
+        """[num_columns, C_col]; bfloat16 is widened inside the loop, float16 here."""
+        if features.dtype == torch.bfloat16 and self.dtype == torch.float32:
+            self.loop.set_features(features.contiguous().view(torch.int16))
+        else:
+            self.loop.set_features(features.to(self.dtype).contiguous())
+
+    def weight_gradient(self, gradient: Tensor) -> Tensor:
+        """From [C_row, H · C_col] to the shape of W."""
+        by_unit = gradient.T.reshape(self.width, self.channels, -1)
+        return by_unit if self.rows_are_queries else by_unit.transpose(1, 2)
+
+    def blocks(
+        self,
+        columns: Tensor | None = None,
+        totals: dict[str, Tensor] | None = None,
+        behind_phi: list[str] | None = None,
+    ) -> Iterator[_Block]:
+        """Blocks of rows in turn; gradients asked for in ``totals`` are complete when the last one is done."""
+        problem, behind_phi, totals = self.problem, behind_phi or [], totals or {}
+        per_row = 1 if problem.depthwise else self.width * self.channels
+        per_slot = self.channels if self.fused else max(self.width, self.channels)
+        bounds = self.loop.cut_into_blocks(max(1, _BLOCK_NUMBERS // per_row), max(1, _BLOCK_NUMBERS // per_slot))
+        layers: list[Tensor] = []
+        wanted: dict[str, Tensor] = {} if columns is None else {"columns": columns}
+        if problem.depthwise and "weight" in totals:
+            wanted["depthwise"] = totals["weight"]
+        if self.fused:
+            sides = {
+                "source_positions": "column_positions",
+                "query_positions": "row_positions",
+                "extents": "row_extents",
+            }
+            if not self.rows_are_queries:
+                sides = {
+                    "source_positions": "row_positions", "query_positions": "column_positions", "extents": "column_extents",
+                }  # fmt: skip
+            wanted |= {sides[name]: totals[name] for name in behind_phi if name in sides}
+            if "window.0" in totals:
+                wanted["window"] = totals["window.0"].view(1)
+            if any(name.startswith("basis.") for name in behind_phi):
+                layers = [torch.empty_like(layer) for layer in self.layers]
+        self.loop.want(**wanted, layers=layers, phi=bool(behind_phi) and not self.fused)
+        self.loop.start(_workspace.take("pair loop", (self.loop.workspace_bytes(),), torch.empty(0, dtype=torch.uint8)))
+        for first, last in itertools.pairwise(bounds):
+            yield _Block(self, first, last, totals, [] if self.fused else behind_phi)
+        self.loop.finish()
+        for place, layer in enumerate(layers):
+            for name, gradient in ((f"basis.{2 * place}", layer[:, :-1]), (f"basis.{2 * place + 1}", layer[:, -1])):
+                if name in totals:
+                    totals[name] = gradient
+
+    def _set_kernel(self) -> bool:
+        """Hand the kernel to the compiled loop, where that knows it."""
+        problem, kernel = self.problem, self.problem.kernel
+        parameters = [parameter.detach().to(self.dtype) for parameter in kernel.basis_parameters]
+        if kernel.basis not in _FUSED_ACTIVATIONS or not 2 <= len(parameters) <= 2 * _MOST_FUSED_LAYERS:
+            return False
+        self.layers = [
+            torch.cat([weight, bias[:, None]], dim=1)
+            for weight, bias in zip(parameters[::2], parameters[1::2], strict=True)
+        ]
+        source_positions, query_positions = problem.source_positions.detach(), problem.query_positions.detach()
+        position_dtype = torch.promote_types(source_positions.dtype, query_positions.dtype)
+        position_dtype = torch.promote_types(position_dtype, torch.float32)
+        source_positions = source_positions.to(position_dtype).contiguous()
+        query_positions = query_positions.to(position_dtype).contiguous()
+        activation = _FUSED_ACTIVATIONS[kernel.basis]
+        if self.rows_are_queries:
+            self.loop.set_kernel(activation, self.layers, query_positions, source_positions, 1)
+        else:
+            self.loop.set_kernel(activation, self.layers, source_positions, query_positions, -1)
+        if kernel.window != NO_WINDOW:
+            assert problem.extents is not None
+            parameter = float(kernel.window_parameters[0]) if kernel.window_parameters else 0.0
+            extents = problem.extents.detach().to(self.dtype).contiguous()
+            self.loop.set_window(kernel.window, parameter, extents, self.rows_are_queries)
+        return True
+
+    def slots(self, first_row: int, last_row: int) -> Slots:
+        """The slots of some rows."""
+        first, last = int(self.offsets[first_row]), int(self.offsets[last_row])
+        counts = self.offsets[first_row : last_row + 1].diff()
+        rows = torch.arange(first_row, last_row).repeat_interleave(counts)
+        columns = self.columns[first:last]
+        pairs = torch.arange(first, last) if self.pairs is None else self.pairs[first:last]
+        return Slots(pairs, columns, rows) if self.rows_are_queries else Slots(pairs, rows, columns)
+
+
+class _Block:
+    """Consecutive rows of a sweep and their part of P and T."""
+
+    def __init__(
+        self, sweep: _Sweep, first_row: int, last_row: int, totals: dict[str, Tensor], behind_phi: list[str]
+    ) -> None:
+        self.sweep, self.first_row, self.last_row = sweep, first_row, last_row
+        self.rows = slice(first_row, last_row)
+        self._totals, self._behind_phi = totals, behind_phi
+
+    def take(self, name: str) -> Tensor:
+        """Kept memory for [rows, H, C_col], flat, with slack behind it."""
+        numbers = (self.last_row - self.first_row) * self.sweep.width * self.sweep.channels
+        return _workspace.take(name, (numbers + _SLACK,), self.sweep.weight)
+
+    def flat(self, products: Tensor) -> Tensor:
+        """[rows, H · C_col] of what ``take`` gave."""
+        return products[:-_SLACK].view(self.last_row - self.first_row, -1)
+
+    def transform(self, row_values: Tensor) -> Tensor:
+        """T = row values · Wᵀ."""
+        transformed = self.take("transformed")
+        torch.mm(row_values, self.sweep.weight, out=self.flat(transformed))
+        return transformed
+
+    def run(
+        self,
+        aggregated: Tensor | None = None,
+        transformed: Tensor | None = None,
+        row_values: Tensor | None = None,
+        row_sums: Tensor | None = None,
+    ) -> None:
+        """The pairs of this block, with φ and its gradient by torch where the compiled loop does not know the basis."""
+        sweep = self.sweep
+        aggregated = None if aggregated is None else aggregated[:-_SLACK]
+        arrays = {"aggregated": aggregated, "transformed": transformed, "row_values": row_values, "row_sums": row_sums}
+        if sweep.fused:
+            sweep.loop.run(self.first_row, self.last_row, **arrays)
+            return
+        slots = sweep.slots(self.first_row, self.last_row)
+        phi, pull_back = phi_and_pull_back(sweep.problem, slots, self._behind_phi)
+        grad_phi = torch.empty_like(phi) if self._behind_phi else None
+        sweep.loop.run(self.first_row, self.last_row, phi=phi.detach().contiguous(), grad_phi=grad_phi, **arrays)
+        if grad_phi is not None:
+            add_rows(self._totals, pull_back(grad_phi), slots, sweep.problem.kernel.basis)

@@ -1,0 +1,265 @@
+// PairLoopFloat32 and PairLoopFloat64: the pair loop as Python sees it. Arrays come in without copies and are kept alive.
+#include "convolution/bindings.hpp"
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <stdexcept>
+
+#include "convolution/pair_loop.hpp"
+
+namespace nb = nanobind;
+
+namespace gridless {
+namespace {
+
+using Index = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using AnyArray = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
+template <class T>
+using ConstArray = nb::ndarray<const T, nb::c_contig, nb::device::cpu>;
+
+template <class A>
+auto* data_of(const std::optional<A>& array) {
+  return array ? array->data() : nullptr;
+}
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(std::string("pair loop: ") + what);
+}
+
+template <class A>
+void require_size(const std::optional<A>& array, int64_t size, const char* what) {
+  require(!array || static_cast<int64_t>(array->size()) == size, what);
+}
+
+template <class T>
+class BoundPairLoop {
+ public:
+  BoundPairLoop(Index offsets, Index columns, int64_t num_columns, int width, int channels, int num_threads,
+                const std::string& instruction_set)
+      : offsets_(offsets),
+        columns_(columns),
+        loop_(checked(offsets).data(), static_cast<int64_t>(offsets.shape(0)) - 1, columns.data(),
+              static_cast<int64_t>(columns.shape(0)), num_columns, width, channels, num_threads,
+              instruction_set_named(instruction_set)) {
+    require(width > 0 && channels > 0, "width and channels must be positive");
+  }
+
+  int padded_channels() const { return loop_.padded_channels(); }
+
+  // float32 or float64 as the loop, or bfloat16 as the int16 with the same bits.
+  void set_features(AnyArray features) {
+    PairProblem<T>& problem = loop_.problem();
+    require(static_cast<int64_t>(features.size()) == problem.num_columns * problem.channels,
+            "features must be [num_columns, channels]");
+    require(features.dtype() == nb::dtype<T>() || features.dtype() == nb::dtype<int16_t>(), "features of a wrong dtype");
+    problem.feature_type = features.dtype() == nb::dtype<T>() ? FeatureType::same : FeatureType::bfloat16;
+    problem.column_features = features.data();
+    kept_.push_back(nb::cast(features));
+  }
+
+  // [H, padded C], zeros in the padding.
+  void set_depthwise(ConstArray<T> weight) {
+    PairProblem<T>& problem = loop_.problem();
+    require(static_cast<int64_t>(weight.size()) == int64_t{problem.width} * problem.padded_channels,
+            "depthwise weights must be [width, padded channels]");
+    problem.depthwise = weight.data();
+    kept_.push_back(nb::cast(weight));
+  }
+
+  void set_kernel(const std::string& activation, const std::vector<ConstArray<T>>& layers, AnyArray row_positions,
+                  AnyArray column_positions, int sign) {
+    PairProblem<T>& problem = loop_.problem();
+    require(!layers.empty() && layers.size() <= kMaxLayers, "too few or too many hidden layers");
+    require(row_positions.ndim() == 2 && column_positions.ndim() == 2, "positions must have two dimensions");
+    require(row_positions.dtype() == column_positions.dtype() &&
+                (row_positions.dtype() == nb::dtype<float>() || row_positions.dtype() == nb::dtype<double>()),
+            "positions must both be float32 or both float64");
+    require(static_cast<int64_t>(row_positions.shape(0)) == problem.num_rows &&
+                static_cast<int64_t>(column_positions.shape(0)) == problem.num_columns &&
+                row_positions.shape(1) == column_positions.shape(1),
+            "positions must be [num_rows, D] and [num_columns, D]");
+    if (activation == "relu") problem.activation = Activation::relu;
+    else if (activation == "silu") problem.activation = Activation::silu;
+    else if (activation == "gelu") problem.activation = Activation::gelu;
+    else require(false, "activation must be relu, silu or gelu");
+    problem.dim = static_cast<int>(row_positions.shape(1));
+    int num_in = problem.dim;
+    for (std::size_t index = 0; index < layers.size(); ++index) {
+      require(layers[index].ndim() == 2 && static_cast<int>(layers[index].shape(1)) == num_in + 1,
+              "each layer must be [num_out, num_in + 1]");
+      const int num_out = static_cast<int>(layers[index].shape(0));
+      problem.layers[index] = {num_in, num_out, layers[index].data()};
+      num_in = num_out;
+      kept_.push_back(nb::cast(layers[index]));
+    }
+    require(num_in + 1 == problem.width, "the last layer and the constant must make up the width");
+    problem.num_layers = static_cast<int>(layers.size());
+    problem.row_positions = row_positions.data();
+    problem.column_positions = column_positions.data();
+    problem.double_positions = row_positions.dtype() == nb::dtype<double>();
+    problem.sign = static_cast<T>(sign);
+    kept_.push_back(nb::cast(row_positions));
+    kept_.push_back(nb::cast(column_positions));
+  }
+
+  void set_window(const std::string& window, double parameter, ConstArray<T> extents, bool extents_of_rows) {
+    PairProblem<T>& problem = loop_.problem();
+    if (window == "gaussian") problem.window = Window::gaussian;
+    else if (window == "polynomial") problem.window = Window::polynomial;
+    else require(false, "window must be gaussian or polynomial");
+    require(static_cast<int64_t>(extents.size()) == (extents_of_rows ? problem.num_rows : problem.num_columns),
+            "one extent a row or column");
+    problem.window_parameter = static_cast<T>(parameter);
+    (extents_of_rows ? problem.row_extents : problem.column_extents) = extents.data();
+    kept_.push_back(nb::cast(extents));
+  }
+
+  std::vector<int64_t> cut_into_blocks(int64_t max_rows, int64_t max_slots) {
+    blocks_ = loop_.cut_into_blocks(max_rows, max_slots);
+    return blocks_;
+  }
+
+  void want(std::optional<Array<T>> columns, std::optional<Array<T>> row_positions,
+            std::optional<Array<T>> column_positions, std::optional<Array<T>> row_extents,
+            std::optional<Array<T>> column_extents, const std::vector<Array<T>>& layers,
+            std::optional<Array<T>> depthwise, std::optional<Array<T>> window, bool phi) {
+    const PairProblem<T>& problem = loop_.problem();
+    require_size(columns, problem.num_columns * problem.channels, "column gradient must be [num_columns, channels]");
+    require_size(row_positions, problem.num_rows * problem.dim, "row position gradient must be [num_rows, D]");
+    require_size(column_positions, problem.num_columns * problem.dim, "column position gradient must be [num_columns, D]");
+    require_size(row_extents, problem.num_rows, "row extent gradient must be [num_rows]");
+    require_size(column_extents, problem.num_columns, "column extent gradient must be [num_columns]");
+    require_size(depthwise, int64_t{problem.width} * problem.channels, "depthwise gradient must be [width, channels]");
+    require_size(window, 1, "window gradient must be one number");
+    require(layers.empty() || static_cast<int>(layers.size()) == problem.num_layers, "one gradient for each layer");
+    gradients_ = {};
+    for (std::size_t index = 0; index < layers.size(); ++index) {
+      const Layer<T>& layer = problem.layers[index];
+      require(static_cast<int64_t>(layers[index].size()) == int64_t{layer.num_out} * (layer.num_in + 1),
+              "layer gradient must be [num_out, num_in + 1]");
+      gradients_.layers.push_back(layers[index].data());
+      kept_.push_back(nb::cast(layers[index]));
+    }
+    gradients_.columns = data_of(columns);
+    gradients_.row_positions = data_of(row_positions);
+    gradients_.column_positions = data_of(column_positions);
+    gradients_.row_extents = data_of(row_extents);
+    gradients_.column_extents = data_of(column_extents);
+    gradients_.depthwise = data_of(depthwise);
+    gradients_.window = data_of(window);
+    gradients_.phi = phi;
+    for (const auto& array : {columns, row_positions, column_positions, row_extents, column_extents, depthwise, window})
+      if (array) kept_.push_back(nb::cast(*array));
+  }
+
+  std::size_t workspace_bytes() const { return loop_.workspace_bytes(blocks_, gradients_); }
+
+  void start(Bytes workspace) {
+    require(workspace.size() >= workspace_bytes(), "the workspace is too small");
+    kept_.push_back(nb::cast(workspace));
+    loop_.start(blocks_, gradients_, workspace.data());
+    started_ = true;
+  }
+
+  void run(int64_t first_row, int64_t last_row, std::optional<ConstArray<T>> phi, std::optional<Array<T>> grad_phi,
+           std::optional<Array<T>> aggregated, std::optional<ConstArray<T>> transformed,
+           std::optional<ConstArray<T>> row_values, std::optional<Array<T>> row_sums) {
+    const PairProblem<T>& problem = loop_.problem();
+    require(started_, "start comes before run");
+    require(0 <= first_row && first_row <= last_row && last_row <= problem.num_rows, "rows outside the problem");
+    const int64_t rows = last_row - first_row;
+    const int64_t slots = problem.offsets[last_row] - problem.offsets[first_row];
+    const int64_t products = rows * problem.width * problem.channels;
+    require(phi.has_value() == (problem.num_layers == 0), "φ is given where there are no layers");
+    require_size(phi, slots * problem.width, "φ must be [slots, width]");
+    require_size(grad_phi, slots * problem.width, "φ's gradient must be [slots, width]");
+    require_size(aggregated, products, "aggregated must be [rows, width, channels]");
+    require(!transformed || static_cast<int64_t>(transformed->size()) >= products + kMostVectorLanes,
+            "transformed must be [rows, width, channels] and some slack");
+    require_size(row_values, rows * problem.channels, "row values must be [rows, channels]");
+    require_size(row_sums, rows * problem.channels, "row sums must be [rows, channels]");
+    const bool contracts_rows = gradients_.columns || gradients_.phi || !gradients_.layers.empty() ||
+                                gradients_.window || gradients_.row_positions || gradients_.column_positions ||
+                                gradients_.row_extents || gradients_.column_extents;
+    require(!contracts_rows || (problem.depthwise ? row_values.has_value() : transformed.has_value()),
+            "these gradients need the row side");
+    require(!gradients_.depthwise || row_values, "the depthwise gradient needs row values");
+    require(!(aggregated || row_sums || gradients_.depthwise || contracts_rows) || problem.column_features ||
+                (!aggregated && !row_sums && !gradients_.depthwise && !wants_kernel()),
+            "features are missing");
+    PairBlock<T> block;
+    block.first_row = first_row;
+    block.last_row = last_row;
+    block.phi = data_of(phi);
+    block.grad_phi = data_of(grad_phi);
+    block.aggregated = data_of(aggregated);
+    block.transformed = data_of(transformed);
+    block.row_values = data_of(row_values);
+    block.row_sums = data_of(row_sums);
+    nb::gil_scoped_release released;
+    loop_.run(block);
+  }
+
+  void finish() { loop_.finish(); }
+
+ private:
+  static const Index& checked(const Index& offsets) {
+    require(offsets.shape(0) >= 1, "offsets must not be empty");
+    return offsets;
+  }
+  bool wants_kernel() const {
+    return gradients_.phi || !gradients_.layers.empty() || gradients_.window || gradients_.row_positions ||
+           gradients_.column_positions || gradients_.row_extents || gradients_.column_extents;
+  }
+
+  Index offsets_, columns_;
+  std::vector<nb::object> kept_;
+  std::vector<int64_t> blocks_;
+  PairGradients<T> gradients_;
+  PairLoop<T> loop_;
+  bool started_ = false;
+};
+
+template <class T>
+void bind(nb::module_& module, const char* name) {
+  using Loop = BoundPairLoop<T>;
+  nb::class_<Loop>(module, name)
+      .def(nb::init<Index, Index, int64_t, int, int, int, const std::string&>(), nb::arg("offsets"), nb::arg("columns"),
+           nb::arg("num_columns"), nb::arg("width"), nb::arg("channels"), nb::arg("num_threads"),
+           nb::arg("instruction_set"))
+      .def_prop_ro("padded_channels", &Loop::padded_channels)
+      .def("set_features", &Loop::set_features)
+      .def("set_depthwise", &Loop::set_depthwise)
+      .def("set_kernel", &Loop::set_kernel, nb::arg("activation"), nb::arg("layers"), nb::arg("row_positions"),
+           nb::arg("column_positions"), nb::arg("sign"))
+      .def("set_window", &Loop::set_window, nb::arg("window"), nb::arg("parameter"), nb::arg("extents"),
+           nb::arg("extents_of_rows"))
+      .def("cut_into_blocks", &Loop::cut_into_blocks, nb::arg("max_rows"), nb::arg("max_slots"))
+      .def("want", &Loop::want, nb::arg("columns").none() = nb::none(), nb::arg("row_positions").none() = nb::none(),
+           nb::arg("column_positions").none() = nb::none(), nb::arg("row_extents").none() = nb::none(),
+           nb::arg("column_extents").none() = nb::none(), nb::arg("layers") = std::vector<Array<T>>{},
+           nb::arg("depthwise").none() = nb::none(), nb::arg("window").none() = nb::none(), nb::arg("phi") = false)
+      .def("workspace_bytes", &Loop::workspace_bytes)
+      .def("start", &Loop::start, nb::arg("workspace"))
+      .def("run", &Loop::run, nb::arg("first_row"), nb::arg("last_row"), nb::arg("phi").none() = nb::none(),
+           nb::arg("grad_phi").none() = nb::none(), nb::arg("aggregated").none() = nb::none(),
+           nb::arg("transformed").none() = nb::none(), nb::arg("row_values").none() = nb::none(),
+           nb::arg("row_sums").none() = nb::none())
+      .def("finish", &Loop::finish);
+}
+
+}  // namespace
+
+void bind_pair_loop(nb::module_& module) {
+  bind<float>(module, "PairLoopFloat32");
+  bind<double>(module, "PairLoopFloat64");
+}
+
+}  // namespace gridless

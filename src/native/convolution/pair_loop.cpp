@@ -1,0 +1,285 @@
+#include "convolution/pair_loop.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <stdexcept>
+
+#include "parallel.hpp"
+
+namespace gridless {
+namespace {
+
+constexpr int64_t kMostTasks = 32;        // of one block: enough for balance, few enough sums to add up
+constexpr int64_t kFewestTaskSlots = 1024;
+constexpr int64_t kCheckedTogether = 1 << 16;
+constexpr std::size_t kAlignment = 64;
+
+template <class T>
+const PairKernels<T>& kernels_for(InstructionSet instruction_set);
+
+#define GRIDLESS_CHOOSE(T, name)                                              \
+  template <>                                                                 \
+  const PairKernels<T>& kernels_for<T>(InstructionSet instruction_set) {      \
+    switch (instruction_set) {                                                \
+      GRIDLESS_CASE_AVX512(name)                                              \
+      GRIDLESS_CASE_AVX2(name)                                                \
+      default: return baseline::name;                                         \
+    }                                                                         \
+  }
+#if defined(GRIDLESS_HAS_avx512)
+#define GRIDLESS_CASE_AVX512(name) case InstructionSet::avx512: return avx512::name;
+#else
+#define GRIDLESS_CASE_AVX512(name)
+#endif
+#if defined(GRIDLESS_HAS_avx2)
+#define GRIDLESS_CASE_AVX2(name) case InstructionSet::avx2: return avx2::name;
+#else
+#define GRIDLESS_CASE_AVX2(name)
+#endif
+GRIDLESS_CHOOSE(float, pair_kernels_float)
+GRIDLESS_CHOOSE(double, pair_kernels_double)
+
+// Whether all values lie in [0, limit).
+bool all_below(const int64_t* values, int64_t count, int64_t limit, int num_threads) {
+  std::atomic<bool> good{true};
+  const int64_t num_tasks = (count + kCheckedTogether - 1) / kCheckedTogether;
+  parallel_for(num_threads, num_tasks, [&](int64_t task, int) {
+    const int64_t end = std::min(count, (task + 1) * kCheckedTogether);
+    uint64_t largest = 0;
+    for (int64_t i = task * kCheckedTogether; i < end; ++i) largest = std::max(largest, static_cast<uint64_t>(values[i]));
+    if (end > task * kCheckedTogether && largest >= static_cast<uint64_t>(limit)) good = false;
+  });
+  return good;
+}
+
+}  // namespace
+
+template <class T>
+PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* columns, int64_t num_slots,
+                      int64_t num_columns, int width, int channels, int num_threads, InstructionSet instruction_set)
+    : kernels_(&kernels_for<T>(instruction_set)), num_slots_(num_slots), num_threads_(std::max(1, num_threads)) {
+  bool ascending = num_rows >= 0 && offsets[0] == 0 && offsets[num_rows] == num_slots;
+  for (int64_t row = 0; row < num_rows && ascending; ++row) ascending = offsets[row] <= offsets[row + 1];
+  if (!ascending)
+    throw std::out_of_range("offsets must ascend from 0 to the number of pairs, " + std::to_string(num_slots));
+  if (!all_below(columns, num_slots, num_columns, num_threads_))
+    throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
+  const int lanes = kernels_->vector_lanes;
+  problem_.offsets = offsets;
+  problem_.columns = columns;
+  problem_.num_rows = num_rows;
+  problem_.num_columns = num_columns;
+  problem_.width = width;
+  problem_.channels = channels;
+  problem_.padded_channels = (channels + lanes - 1) / lanes * lanes;
+  if (lanes < kTransposeRows)
+    problem_.padded_channels = (channels + kTransposeRows - 1) / kTransposeRows * kTransposeRows;
+}
+
+template <class T>
+std::vector<int64_t> PairLoop<T>::cut_into_blocks(int64_t max_rows, int64_t max_slots) const {
+  std::vector<int64_t> bounds{0};
+  const int64_t* offsets = problem_.offsets;
+  while (bounds.back() < problem_.num_rows) {
+    const int64_t first = bounds.back();
+    const int64_t most = std::min(problem_.num_rows, first + max_rows);
+    const int64_t* end = std::upper_bound(offsets + first + 1, offsets + most + 1, offsets[first] + max_slots);
+    bounds.push_back(std::max(first + 1, static_cast<int64_t>(end - offsets) - 1));
+  }
+  return bounds;
+}
+
+// How the workspace is cut up.
+template <class T>
+struct PairLoop<T>::Layout {
+  std::size_t scratch, messages, column_positions, column_extents, sums, list_starts, list_order, end;
+  int64_t scratch_numbers, sums_numbers, max_tasks;
+};
+
+template <class T>
+int64_t PairLoop<T>::num_layer_weights() const {
+  int64_t total = 0;
+  for (int layer = 0; layer < problem_.num_layers; ++layer)
+    total += static_cast<int64_t>(problem_.layers[layer].num_out) * (problem_.layers[layer].num_in + 1);
+  return total;
+}
+
+template <class T>
+typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& blocks,
+                                                  const PairGradients<T>& gradients) const {
+  int64_t max_slots = 0;
+  for (std::size_t block = 0; block + 1 < blocks.size(); ++block)
+    max_slots = std::max(max_slots, problem_.offsets[blocks[block + 1]] - problem_.offsets[blocks[block]]);
+  Layout layout{};
+  layout.max_tasks = std::clamp<int64_t>(max_slots / kFewestTaskSlots, 1, kMostTasks);
+  std::size_t place = 0;
+  const auto take = [&place](std::size_t bytes) {
+    const std::size_t begin = place;
+    place += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return begin;
+  };
+  const std::size_t numbers_of_lines = kAlignment / sizeof(T);
+  const auto whole_lines = [&](int64_t numbers) {
+    return static_cast<int64_t>((static_cast<std::size_t>(numbers) + numbers_of_lines - 1) / numbers_of_lines *
+                                numbers_of_lines);
+  };
+  layout.scratch_numbers = whole_lines(gridless::scratch_numbers(problem_));
+  layout.scratch = take(sizeof(T) * static_cast<std::size_t>(layout.scratch_numbers * num_threads_));
+  const int64_t message_numbers = gradients.columns ? max_slots * problem_.padded_channels : 0;
+  layout.messages = take(sizeof(T) * static_cast<std::size_t>(message_numbers));
+  layout.column_positions =
+      take(sizeof(T) * static_cast<std::size_t>(gradients.column_positions ? max_slots * problem_.dim : 0));
+  layout.column_extents = take(sizeof(T) * static_cast<std::size_t>(gradients.column_extents ? max_slots : 0));
+  int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
+  sums += gradients.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
+  sums += gradients.window ? kernels_->vector_lanes : 0;
+  layout.sums_numbers = whole_lines(sums);
+  layout.sums = take(sizeof(T) * static_cast<std::size_t>(layout.sums_numbers * layout.max_tasks));
+  const bool lists = gradients.columns || gradients.column_positions || gradients.column_extents;
+  layout.list_starts = take(lists ? sizeof(int64_t) * static_cast<std::size_t>(layout.max_tasks) * (kScatterBuckets + 1) : 0);
+  layout.list_order = take(lists ? sizeof(int32_t) * static_cast<std::size_t>(max_slots) : 0);
+  layout.end = place + kAlignment;
+  return layout;
+}
+
+template <class T>
+std::size_t PairLoop<T>::workspace_bytes(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients) const {
+  return lay_out(blocks, gradients).end;
+}
+
+template <class T>
+void PairLoop<T>::start(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients, void* workspace) {
+  gradients_ = gradients;
+  const Layout layout = lay_out(blocks, gradients);
+  const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(workspace) % kAlignment;
+  char* memory = static_cast<char*>(workspace) + (misaligned ? kAlignment - misaligned : 0);
+  scratch_ = reinterpret_cast<T*>(memory + layout.scratch);
+  messages_ = reinterpret_cast<T*>(memory + layout.messages);
+  column_positions_ = reinterpret_cast<T*>(memory + layout.column_positions);
+  column_extents_ = reinterpret_cast<T*>(memory + layout.column_extents);
+  sums_ = reinterpret_cast<T*>(memory + layout.sums);
+  list_starts_ = reinterpret_cast<int64_t*>(memory + layout.list_starts);
+  list_order_ = reinterpret_cast<int32_t*>(memory + layout.list_order);
+  scratch_numbers_ = layout.scratch_numbers;
+  sums_numbers_ = layout.sums_numbers;
+  max_tasks_ = layout.max_tasks;
+  std::memset(sums_, 0, sizeof(T) * static_cast<std::size_t>(sums_numbers_ * max_tasks_));
+}
+
+// Bounds of consecutive rows with about equally many slots.
+template <class T>
+std::vector<int64_t> PairLoop<T>::share_rows(int64_t first_row, int64_t last_row) const {
+  const int64_t* offsets = problem_.offsets;
+  const int64_t first_slot = offsets[first_row], num_slots = offsets[last_row] - first_slot;
+  std::vector<int64_t> bounds{first_row};
+  for (int64_t task = 1; task < max_tasks_; ++task) {
+    const int64_t slot = first_slot + num_slots * task / max_tasks_;
+    const int64_t row = std::lower_bound(offsets + first_row, offsets + last_row, slot) - offsets;
+    bounds.push_back(std::max(bounds.back(), row));
+  }
+  bounds.push_back(last_row);
+  return bounds;
+}
+
+template <class T>
+void PairLoop<T>::list_columns(int64_t task, int64_t first_slot, int64_t last_slot, int64_t block_slot) {
+  int64_t* starts = list_starts_ + task * (kScatterBuckets + 1);
+  int64_t counts[kScatterBuckets] = {};
+  for (int64_t slot = first_slot; slot < last_slot; ++slot) ++counts[bucket_of(problem_.columns[slot])];
+  int64_t place = first_slot - block_slot;
+  for (int bucket = 0; bucket < kScatterBuckets; ++bucket) {
+    starts[bucket] = place;
+    place += counts[bucket];
+    counts[bucket] = starts[bucket];
+  }
+  starts[kScatterBuckets] = place;
+  for (int64_t slot = first_slot; slot < last_slot; ++slot)
+    list_order_[counts[bucket_of(problem_.columns[slot])]++] = static_cast<int32_t>(slot - block_slot);
+}
+
+template <class T>
+void PairLoop<T>::run(const PairBlock<T>& block) {
+  const int64_t block_slot = problem_.offsets[block.first_row];
+  const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row);
+  const bool to_columns = gradients_.columns || gradients_.column_positions || gradients_.column_extents;
+  const bool to_kernel = !gradients_.layers.empty() || gradients_.window || gradients_.row_positions ||
+                         gradients_.column_positions || gradients_.row_extents || gradients_.column_extents;
+  const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
+  const int64_t num_depthwise_sums = gradients_.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
+
+  parallel_for(num_threads_, max_tasks_, [&](int64_t index, int thread) {
+    PairTask<T> task{};
+    task.first_row = rows[static_cast<std::size_t>(index)];
+    task.last_row = rows[static_cast<std::size_t>(index) + 1];
+    task.block_row = block.first_row;
+    task.block_slot = block_slot;
+    task.phi = block.phi;
+    task.grad_phi = block.grad_phi;
+    task.aggregated = block.aggregated;
+    task.transformed = block.transformed;
+    task.row_values = block.row_values;
+    task.row_sums = block.row_sums;
+    task.messages = gradients_.columns ? messages_ : nullptr;
+    task.pull_back = to_kernel || gradients_.phi;
+    T* sums = sums_ + index * sums_numbers_;
+    task.layer_gradients = gradients_.layers.empty() ? nullptr : sums;
+    task.depthwise_gradients = gradients_.depthwise ? sums + num_layer_sums : nullptr;
+    task.window_gradient = gradients_.window ? sums + num_layer_sums + num_depthwise_sums : nullptr;
+    task.grad_row_positions = gradients_.row_positions;
+    task.grad_column_positions = gradients_.column_positions ? column_positions_ : nullptr;
+    task.grad_row_extents = gradients_.row_extents;
+    task.grad_column_extents = gradients_.column_extents ? column_extents_ : nullptr;
+    task.scratch = scratch_ + thread * scratch_numbers_;
+    if (task.first_row < task.last_row) kernels_->run(problem_, task);
+    if (to_columns)
+      list_columns(index, problem_.offsets[task.first_row], problem_.offsets[task.last_row], block_slot);
+  });
+  if (!to_columns) return;
+  // A column is in one bucket only and its values come in the order of the slots: no race, and always the same bits.
+  const ScatterLists lists{problem_.columns + block_slot, list_starts_, list_order_};
+  parallel_for(num_threads_, kScatterBuckets, [&](int64_t index, int) {
+    const int bucket = static_cast<int>(index);
+    if (gradients_.columns)
+      kernels_->scatter(lists, max_tasks_, bucket, messages_, problem_.padded_channels, problem_.channels,
+                        gradients_.columns);
+    if (gradients_.column_positions)
+      kernels_->scatter(lists, max_tasks_, bucket, column_positions_, problem_.dim, problem_.dim,
+                        gradients_.column_positions);
+    if (gradients_.column_extents)
+      kernels_->scatter(lists, max_tasks_, bucket, column_extents_, 1, 1, gradients_.column_extents);
+  });
+}
+
+template <class T>
+void PairLoop<T>::finish() {
+  const int lanes = kernels_->vector_lanes;
+  const auto total = [&](int64_t place, int num_lanes) {
+    T sum = 0;
+    for (int64_t task = 0; task < max_tasks_; ++task) {
+      const T* sums = sums_ + task * sums_numbers_ + place;
+      for (int lane = 0; lane < num_lanes; ++lane) sum += sums[lane];
+    }
+    return sum;
+  };
+  int64_t place = 0;
+  for (std::size_t index = 0; index < gradients_.layers.size(); ++index) {
+    const Layer<T>& layer = problem_.layers[index];
+    const int64_t num_weights = static_cast<int64_t>(layer.num_out) * (layer.num_in + 1);
+    for (int64_t weight = 0; weight < num_weights; ++weight, place += lanes)
+      gradients_.layers[index][weight] = total(place, lanes);
+  }
+  if (gradients_.depthwise) {
+    for (int h = 0; h < problem_.width; ++h) {
+      for (int c = 0; c < problem_.channels; ++c)
+        gradients_.depthwise[int64_t{h} * problem_.channels + c] = total(place + int64_t{h} * problem_.padded_channels + c, 1);
+    }
+    place += int64_t{problem_.width} * problem_.padded_channels;
+  }
+  if (gradients_.window) *gradients_.window = total(place, lanes);
+}
+
+template class PairLoop<float>;
+template class PairLoop<double>;
+
+}  // namespace gridless

@@ -1,0 +1,132 @@
+// What the pair loop works on: plain data, shared by the copies that are compiled for different instruction sets.
+//
+//   P[row, h, c] = Σ_slots φ[slot, h] f[column(slot), c]              aggregated
+//   m[slot, c]   = Σ_h φ[slot, h] T[row, h, c]                        messages, summed into their columns
+//   ∂φ[slot, h]  = Σ_c f[column(slot), c] T[row, h, c]                pulled back through the kernel
+//
+// Slots are the pairs in the order of their rows. Rows are queries and columns sources, or the other way round.
+#pragma once
+
+#include <cstdint>
+
+namespace gridless {
+
+constexpr int kTileSlots = 64;       // slots whose φ is evaluated together
+constexpr int kTileRow = 80;         // numbers from one row of a tile to the next: a tile and some slack
+constexpr int kMostVectorLanes = 16;
+constexpr int kMaxLayers = 8;
+constexpr int kScatterBuckets = 32;  // columns are dealt to this many tasks that sum into them without a race
+constexpr int kTransposeRows = 4;    // features are transposed in groups of so many slots
+
+enum class Activation { relu, silu, gelu };
+enum class Window { none, gaussian, polynomial };
+enum class FeatureType { same, bfloat16 };
+
+// out = activation(weights [num_out, num_in + 1] · [in; 1]).
+template <class T>
+struct Layer {
+  int num_in, num_out;
+  const T* weights;
+};
+
+template <class T>
+struct PairProblem {
+  const int64_t* offsets;  // [num_rows + 1]
+  const int64_t* columns;  // [slots]
+  int64_t num_rows, num_columns;
+
+  int width;     // H
+  int channels;  // C
+  int padded_channels;
+  const void* column_features;  // [num_columns, C]
+  FeatureType feature_type;
+  const T* depthwise;  // [H, padded C]; null for full kernels
+
+  // The kernel, where it is evaluated here (num_layers > 0): z = sign · (row position - column position).
+  int num_layers;
+  Layer<T> layers[kMaxLayers];
+  Activation activation;
+  int dim;
+  const void* row_positions;     // [num_rows, D]
+  const void* column_positions;  // [num_columns, D]
+  bool double_positions;
+  T sign;
+  Window window;
+  T window_parameter;
+  const T* row_extents;     // [num_rows], or
+  const T* column_extents;  // [num_columns]; both null without a window
+};
+
+// One task's share of one block of rows. Pointers are null where something is not wanted.
+template <class T>
+struct PairTask {
+  int64_t first_row, last_row;    // of this task, half open
+  int64_t block_row, block_slot;  // where the block begins; the arrays below hold one block
+  const T* phi;                   // [slots, H], for kernels that are evaluated elsewhere
+  T* grad_phi;                    // [slots, H], likewise
+  T* aggregated;                  // [rows, H, C]
+  const T* transformed;           // [rows, H, C]
+  T* messages;                    // [slots, padded C]
+  const T* row_values;            // [rows, C], depthwise: T = depthwise · row_values
+  T* row_sums;                    // [rows, C], depthwise: Σ_h depthwise · P
+  bool pull_back;                 // ∂φ is wanted
+  T* layer_gradients;             // sums over this task's slots, one vector of partial sums a weight
+  T* depthwise_gradients;         // [H, padded C]
+  T* window_gradient;             // one vector of partial sums
+  T* grad_row_positions;          // [num_rows, D], whole
+  T* grad_column_positions;       // [slots, D], to be summed into the columns
+  T* grad_row_extents;            // [num_rows], whole
+  T* grad_column_extents;         // [slots], to be summed into the columns
+  T* scratch;                     // scratch_numbers(problem) of this thread
+};
+
+// Values of one block's slots to be added to their columns, dealt into buckets by task.
+struct ScatterLists {
+  const int64_t* columns;  // of the block's slots
+  int64_t* starts;         // [tasks, kScatterBuckets + 1]
+  int32_t* order;          // [slots], relative to the block
+};
+
+inline int bucket_of(int64_t column) { return static_cast<int>((column >> 4) % kScatterBuckets); }
+
+template <class T>
+int64_t widest_layer(const PairProblem<T>& problem) {
+  int64_t widest = problem.dim;
+  for (int layer = 0; layer < problem.num_layers; ++layer)
+    widest = problem.layers[layer].num_out > widest ? problem.layers[layer].num_out : widest;
+  return widest;
+}
+
+// Numbers of T that one thread needs besides its registers; the parts are laid out in kernels.cpp.
+template <class T>
+int64_t scratch_numbers(const PairProblem<T>& problem) {
+  int64_t rows = 2 * problem.width + 2 * (widest_layer(problem) + 1) + 8 + problem.dim + 2;
+  for (int layer = 0; layer < problem.num_layers; ++layer) rows += 2 * problem.layers[layer].num_out + 1;
+  const int64_t padded = problem.padded_channels;
+  return rows * kTileRow + kTileSlots * padded + padded * kTileRow + 2 * (problem.width + 1) * padded + 2 * padded +
+         64 * kMostVectorLanes;
+}
+
+// The same functions for each instruction set.
+template <class T>
+struct PairKernels {
+  int vector_lanes;
+  void (*run)(const PairProblem<T>&, const PairTask<T>&);
+  void (*scatter)(const ScatterLists&, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
+                  T* sums);
+};
+
+namespace baseline {
+extern const PairKernels<float> pair_kernels_float;
+extern const PairKernels<double> pair_kernels_double;
+}  // namespace baseline
+namespace avx2 {
+extern const PairKernels<float> pair_kernels_float;
+extern const PairKernels<double> pair_kernels_double;
+}  // namespace avx2
+namespace avx512 {
+extern const PairKernels<float> pair_kernels_float;
+extern const PairKernels<double> pair_kernels_double;
+}  // namespace avx512
+
+}  // namespace gridless

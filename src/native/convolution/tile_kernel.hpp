@@ -1,0 +1,319 @@
+// φ on one tile of slots, and its gradients: the kernel's hidden layers and the window.
+//
+// A tile holds a unit's values for kTileSlots slots side by side. Every layer's input ends in a row of ones, which
+// carries the layer's bias; the last layer's row of ones is the constant of the basis.
+#pragma once
+
+#include "convolution/pair_problem.hpp"
+#include "convolution/tile_products.hpp"
+
+namespace gridless {
+namespace GRIDLESS_INSTRUCTION_SET {
+
+// erfc(t) = e^(-t²) q(y) / (1 + 2t) for t >= 0, with y = (t - 2.5) / (t + 2.5) and q a polynomial fitted at Chebyshev
+// nodes: relative error 6e-8 (float) and 2e-15 (double).
+template <class T>
+struct ErfcCoefficients;
+template <>
+struct ErfcCoefficients<float> {
+  static constexpr float values[11] = {1.26483818f,     -0.122357466f,   -0.0990242417f, 0.157644295f,
+                                       -0.102970538f,   0.0326775701f,   0.00094675963f, -0.00418024663f,
+                                       0.00046333752f,  0.000405488919f, -6.3917866e-05f};
+};
+template <>
+struct ErfcCoefficients<double> {
+  static constexpr double values[23] = {
+      1.2648381843668624,      -0.12235676308238272,   -0.099024539573644599,  0.15762991902127274,
+      -0.10296705603647782,    0.032760893320228947,   0.00093189277788179763, -0.0043820789726141283,
+      0.00049186619682074079,  0.00063212866970978083, -8.8481455506463761e-05, -0.00011354058430559027,
+      6.2741955887759445e-06,  2.2749304187160082e-05, 2.5890158173631084e-06, -4.3077222842961145e-06,
+      -1.5529041648309104e-06, 6.3515496723796341e-07, 4.9892604478428224e-07, -5.1431451845969452e-08,
+      -1.0253406151767369e-07, -1.2957056127521331e-10, 1.0572597658529605e-08};
+};
+
+template <class T>
+GRIDLESS_INLINE Vector<T> sigmoid(Vector<T> x) {
+  return static_cast<T>(1) / (static_cast<T>(1) + exponential<T>(-x));
+}
+
+// The normal distribution's Φ(x) and, by the way, e^(-x²/2).
+template <class T>
+GRIDLESS_INLINE Vector<T> normal_cdf(Vector<T> x, Vector<T>& bell) {
+  const Vector<T> zero = {};
+  const Integers<T> negative = x < zero;
+  const Vector<T> t = where<T>(negative, -x, x) * static_cast<T>(0.70710678118654752);
+  bell = exponential<T>(-t * t);
+  const Vector<T> y = (t - static_cast<T>(2.5)) / (t + static_cast<T>(2.5));
+  const Vector<T> upper =
+      static_cast<T>(0.5) * bell * polynomial<T>(ErfcCoefficients<T>::values, y) / (static_cast<T>(1) + 2 * t);
+  return where<T>(negative, upper, static_cast<T>(1) - upper);
+}
+
+template <class T, Activation ACTIVATION>
+GRIDLESS_INLINE Vector<T> activated(Vector<T> x) {
+  const Vector<T> zero = {};
+  if constexpr (ACTIVATION == Activation::relu) {
+    return where<T>(~(x < zero), x);
+  } else if constexpr (ACTIVATION == Activation::silu) {
+    return x * sigmoid<T>(x);
+  } else {
+    Vector<T> bell;
+    return x * normal_cdf<T>(x, bell);
+  }
+}
+
+template <class T, Activation ACTIVATION>
+GRIDLESS_INLINE Vector<T> slope(Vector<T> x) {
+  const Vector<T> zero = {};
+  if constexpr (ACTIVATION == Activation::relu) {
+    return where<T>(x > zero, broadcast<T>(1));
+  } else if constexpr (ACTIVATION == Activation::silu) {
+    const Vector<T> s = sigmoid<T>(x);
+    return s * (static_cast<T>(1) + x * (static_cast<T>(1) - s));
+  } else {
+    Vector<T> bell;
+    const Vector<T> cdf = normal_cdf<T>(x, bell);
+    return cdf + x * bell * static_cast<T>(0.3989422804014327);
+  }
+}
+
+// out = activation(x) or, with a gradient, gradient *= activation'(x); x holds `units` rows of a tile.
+template <class T, Activation ACTIVATION>
+inline void activate_units(int units, const T* x, T* out, T* gradient) {
+  for (int unit = 0; unit < units; ++unit) {
+    for (int slot = 0; slot < kTileSlots; slot += kVectorLanes<T>) {
+      const int place = unit * kTileRow + slot;
+      const Vector<T> value = load<T>(x + place);
+      if (gradient) {
+        store<T>(gradient + place, load<T>(gradient + place) * slope<T, ACTIVATION>(value));
+      } else {
+        store<T>(out + place, activated<T, ACTIVATION>(value));
+      }
+    }
+  }
+}
+
+template <class T>
+inline void activate(Activation activation, int units, const T* x, T* out) {
+  T* const no_gradient = nullptr;
+  switch (activation) {
+    case Activation::relu: return activate_units<T, Activation::relu>(units, x, out, no_gradient);
+    case Activation::silu: return activate_units<T, Activation::silu>(units, x, out, no_gradient);
+    case Activation::gelu: return activate_units<T, Activation::gelu>(units, x, out, no_gradient);
+  }
+}
+
+template <class T>
+inline void pull_back_activation(Activation activation, int units, const T* x, T* gradient) {
+  T* const no_output = nullptr;
+  switch (activation) {
+    case Activation::relu: return activate_units<T, Activation::relu>(units, x, no_output, gradient);
+    case Activation::silu: return activate_units<T, Activation::silu>(units, x, no_output, gradient);
+    case Activation::gelu: return activate_units<T, Activation::gelu>(units, x, no_output, gradient);
+  }
+}
+
+// Where one tile's values lie in the thread's scratch memory.
+template <class T>
+struct KernelTile {
+  T* inputs[kMaxLayers + 1];  // of each layer, [num_in + 1, kTileRow]; the last one is φ
+  T* before[kMaxLayers];      // the activation; the same memory as its result for ReLU, which needs no more
+  T* gradients[2];            // two layers' worth
+  T* window;                  // w and, for its gradient, u = |z|² / extent² and the sum of ∂φ · φ before the window
+  T* squared;
+  T* inverse_extents;         // 1 / extent²
+
+  T* phi(const PairProblem<T>& problem) const { return inputs[problem.num_layers]; }
+};
+
+// Lays out a tile's memory and returns where it ends.
+template <class T>
+inline T* lay_out(const PairProblem<T>& problem, KernelTile<T>& tile, T* memory) {
+  const auto take = [&memory](int64_t rows) {
+    T* begin = memory;
+    memory += rows * kTileRow;
+    return begin;
+  };
+  if (problem.num_layers == 0) {
+    tile.inputs[0] = take(problem.width);
+    return memory;
+  }
+  tile.inputs[0] = take(problem.dim + 1);
+  for (int layer = 0; layer < problem.num_layers; ++layer) {
+    const int num_out = problem.layers[layer].num_out;
+    tile.inputs[layer + 1] = take(num_out + 1);
+    tile.before[layer] = problem.activation == Activation::relu ? tile.inputs[layer + 1] : take(num_out);
+  }
+  const int64_t widest = widest_layer(problem);
+  for (T*& gradient : tile.gradients) gradient = take(widest + 1);
+  tile.window = take(1);
+  tile.squared = take(1);
+  tile.inverse_extents = take(1);
+  for (int layer = 0; layer <= problem.num_layers; ++layer) {
+    const int num_in = layer < problem.num_layers ? problem.layers[layer].num_in : problem.width - 1;
+    T* ones = tile.inputs[layer] + num_in * kTileRow;
+    for (int slot = 0; slot < kTileRow; ++slot) ones[slot] = 1;
+  }
+  return memory;
+}
+
+template <class T, class P>
+inline void load_offsets(const PairProblem<T>& problem, const P* rows, const P* columns, int64_t first_slot,
+                         const int32_t* slot_rows, int64_t first_row, int num_slots, T* z) {
+  const int dim = problem.dim;
+  for (int slot = 0; slot < num_slots; ++slot) {
+    const P* x = rows + (first_row + slot_rows[slot]) * dim;
+    const P* y = columns + problem.columns[first_slot + slot] * dim;
+    // Subtracted before rounding: far from the origin only that keeps the digits.
+    for (int d = 0; d < dim; ++d) z[d * kTileRow + slot] = problem.sign * static_cast<T>(x[d] - y[d]);
+  }
+  for (int d = 0; d < dim; ++d) {
+    for (int slot = num_slots; slot < kTileSlots; ++slot) z[d * kTileRow + slot] = 0;
+  }
+}
+
+// Where all of a support coincides with its query, its extent is 0 and u = 0 whatever the extent is taken to be;
+// dividing by next to nothing would overflow in the derivatives. The limit is the fourth root of the smallest number.
+template <class T>
+GRIDLESS_INLINE bool replaces_extent(T extent) {
+  return !(extent > (sizeof(T) == 4 ? static_cast<T>(3.2927225e-10) : static_cast<T>(1.221338669755462e-77)));
+}
+
+// 1 / s² of a window exp(-u / 2s²) whose parameter is log s.
+template <class T>
+inline T gaussian_narrowness(const PairProblem<T>& problem) {
+  return exponential<T>(broadcast<T>(-2 * problem.window_parameter))[0];
+}
+
+template <class T>
+inline void load_window(const PairProblem<T>& problem, KernelTile<T>& tile, int64_t first_slot, const int32_t* slot_rows,
+                        int64_t first_row, int num_slots) {
+  for (int slot = 0; slot < kTileSlots; ++slot) {
+    T extent = 1;
+    if (slot < num_slots) {
+      extent = problem.row_extents ? problem.row_extents[first_row + slot_rows[slot]]
+                                   : problem.column_extents[problem.columns[first_slot + slot]];
+    }
+    tile.inverse_extents[slot] = replaces_extent(extent) ? 1 : 1 / (extent * extent);
+  }
+  const T narrowness = gaussian_narrowness(problem);
+  for (int slot = 0; slot < kTileSlots; slot += kVectorLanes<T>) {
+    Vector<T> squared = {};
+    for (int d = 0; d < problem.dim; ++d) {
+      const Vector<T> z = load<T>(tile.inputs[0] + d * kTileRow + slot);
+      squared += z * z;
+    }
+    const Vector<T> u = squared * load<T>(tile.inverse_extents + slot);
+    Vector<T> w;
+    if (problem.window == Window::gaussian) {
+      w = exponential<T>(static_cast<T>(-0.5) * narrowness * u);
+    } else {
+      const Vector<T> zero = {};
+      const Vector<T> inside = where<T>(u < broadcast<T>(1), static_cast<T>(1) - u, zero);
+      w = inside * inside * inside;
+    }
+    store<T>(tile.squared + slot, u);
+    store<T>(tile.window + slot, w);
+  }
+}
+
+// φ of `num_slots` slots from `first_slot` on; slot_rows counts from first_row. Unused slots hold finite numbers.
+template <class T>
+inline void evaluate(const PairProblem<T>& problem, KernelTile<T>& tile, int64_t first_slot, const int32_t* slot_rows,
+                     int64_t first_row, int num_slots) {
+  T* z = tile.inputs[0];
+  if (problem.double_positions) {
+    load_offsets<T, double>(problem, static_cast<const double*>(problem.row_positions),
+                            static_cast<const double*>(problem.column_positions), first_slot, slot_rows, first_row,
+                            num_slots, z);
+  } else {
+    load_offsets<T, float>(problem, static_cast<const float*>(problem.row_positions),
+                           static_cast<const float*>(problem.column_positions), first_slot, slot_rows, first_row,
+                           num_slots, z);
+  }
+  for (int index = 0; index < problem.num_layers; ++index) {
+    const Layer<T>& layer = problem.layers[index];
+    T* out = tile.before[index];
+    product<T>(layer.num_out, kTileSlots, layer.num_in + 1, layer.weights, layer.num_in + 1, 1, tile.inputs[index],
+               kTileRow, out, kTileRow, false);
+    activate<T>(problem.activation, layer.num_out, out, tile.inputs[index + 1]);
+  }
+  if (problem.window == Window::none) return;
+  load_window<T>(problem, tile, first_slot, slot_rows, first_row, num_slots);
+  T* phi = tile.phi(problem);
+  for (int h = 0; h < problem.width; ++h) {
+    T* row = phi + h * kTileRow;
+    for (int slot = 0; slot < kTileSlots; slot += kVectorLanes<T>) {
+      // The constant 1 is written anew for each tile, as it is overwritten here.
+      const Vector<T> value = h == problem.width - 1 ? broadcast<T>(1) : load<T>(row + slot);
+      store<T>(row + slot, value * load<T>(tile.window + slot));
+    }
+  }
+}
+
+// Adds to the gradients of layers and window; grad_phi [H, kTileRow] is overwritten and must be 0 in unused slots.
+// Leaves ∂z in tile.gradients[0] and ∂extents · extent in tile.squared where `to_positions` asks for them.
+template <class T>
+inline void pull_back(const PairProblem<T>& problem, KernelTile<T>& tile, T* grad_phi, T* layer_gradients,
+                      T* window_gradient, bool to_positions) {
+  constexpr int kLanesPerVector = kVectorLanes<T>;
+  const bool windowed = problem.window != Window::none;
+  T* grad_u = tile.squared;
+  if (windowed) {
+    const T* phi = tile.phi(problem);
+    const T narrowness = gaussian_narrowness(problem);
+    for (int slot = 0; slot < kTileSlots; slot += kLanesPerVector) {
+      const Vector<T> w = load<T>(tile.window + slot), u = load<T>(tile.squared + slot);
+      // Σ_h ∂φ_h · basis_h = ∂w; φ_h = w · basis_h, and where w is 0 nothing of the basis is left to divide by.
+      Vector<T> weighted = {};
+      for (int h = 0; h < problem.width; ++h) {
+        T* gradient = grad_phi + h * kTileRow + slot;
+        const Vector<T> incoming = load<T>(gradient);
+        weighted += incoming * load<T>(phi + h * kTileRow + slot);
+        store<T>(gradient, incoming * w);
+      }
+      if (problem.window == Window::gaussian) {
+        // ∂w/∂u = -w / 2s² and ∂w/∂(log s) = w u / s², so w never has to be divided by.
+        if (window_gradient) store<T>(window_gradient, load<T>(window_gradient) + weighted * u * narrowness);
+        store<T>(grad_u + slot, static_cast<T>(-0.5) * narrowness * weighted);
+      } else {
+        // ∂w/∂u = -3 (1 - u)² = -3 w / (1 - u).
+        const Vector<T> zero = {};
+        const Vector<T> inside = static_cast<T>(1) - u;
+        store<T>(grad_u + slot, where<T>(inside > zero, static_cast<T>(-3) * weighted / inside));
+      }
+    }
+  }
+  T* gradient = grad_phi;
+  for (int index = problem.num_layers - 1; index >= 0; --index) {
+    const Layer<T>& layer = problem.layers[index];
+    pull_back_activation<T>(problem.activation, layer.num_out, tile.before[index], gradient);
+    int64_t before_this_layer = 0;
+    for (int earlier = 0; earlier < index; ++earlier)
+      before_this_layer += static_cast<int64_t>(problem.layers[earlier].num_out) * (problem.layers[earlier].num_in + 1);
+    if (layer_gradients)
+      lane_products<T>(layer.num_out, layer.num_in + 1, kTileSlots, gradient, tile.inputs[index], kTileRow,
+                       layer_gradients + before_this_layer * kLanesPerVector);
+    if (index == 0 && !to_positions) return;
+    T* below = tile.gradients[index % 2];
+    product<T>(layer.num_in, kTileSlots, layer.num_out, layer.weights, 1, layer.num_in + 1, gradient, kTileRow, below,
+               kTileRow, false);
+    gradient = below;
+  }
+  if (!windowed) return;
+  // u = |z|² / extent²: ∂z += 2 z ∂u / extent², and extent · ∂extent = -2 u ∂u.
+  for (int slot = 0; slot < kTileSlots; slot += kLanesPerVector) {
+    const Vector<T> factor = 2 * load<T>(grad_u + slot) * load<T>(tile.inverse_extents + slot);
+    Vector<T> squared = {};
+    for (int d = 0; d < problem.dim; ++d) {
+      const Vector<T> z = load<T>(tile.inputs[0] + d * kTileRow + slot);
+      T* place = tile.gradients[0] + d * kTileRow + slot;
+      store<T>(place, load<T>(place) + factor * z);
+      squared += z * z;
+    }
+    store<T>(tile.squared + slot, -factor * squared);
+  }
+}
+
+}  // namespace GRIDLESS_INSTRUCTION_SET
+}  // namespace gridless

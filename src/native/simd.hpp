@@ -1,0 +1,141 @@
+// Vectors as wide as the instruction set that this file is compiled for, in the vector types of GCC and Clang.
+//
+// Include only from files that are compiled once for each instruction set: everything here lives in a namespace of that
+// set's name, so that the linker never takes one set's code for another's. For the same reason such files use no
+// containers of the standard library.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX512F__)
+#define GRIDLESS_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define GRIDLESS_VECTOR_BYTES 32
+#else
+#define GRIDLESS_VECTOR_BYTES 16
+#endif
+
+#define GRIDLESS_INLINE inline __attribute__((always_inline))
+
+namespace gridless {
+namespace GRIDLESS_INSTRUCTION_SET {
+
+template <class T>
+struct VectorOf;
+
+template <>
+struct VectorOf<float> {
+  typedef float Vector __attribute__((vector_size(GRIDLESS_VECTOR_BYTES)));
+  typedef int32_t Integers __attribute__((vector_size(GRIDLESS_VECTOR_BYTES)));
+};
+
+template <>
+struct VectorOf<double> {
+  typedef double Vector __attribute__((vector_size(GRIDLESS_VECTOR_BYTES)));
+  typedef int64_t Integers __attribute__((vector_size(GRIDLESS_VECTOR_BYTES)));
+};
+
+template <class T>
+using Vector = typename VectorOf<T>::Vector;
+template <class T>
+using Integers = typename VectorOf<T>::Integers;
+
+template <class T>
+constexpr int kVectorLanes = GRIDLESS_VECTOR_BYTES / static_cast<int>(sizeof(T));
+
+template <class T>
+GRIDLESS_INLINE Vector<T> load(const T* from) {
+  Vector<T> vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+template <class T>
+GRIDLESS_INLINE void store(T* to, Vector<T> vector) {
+  __builtin_memcpy(to, &vector, sizeof vector);
+}
+
+template <class T>
+GRIDLESS_INLINE void store_some(T* to, Vector<T> vector, int lanes) {
+  for (int lane = 0; lane < lanes; ++lane) to[lane] = vector[lane];
+}
+
+template <class T>
+GRIDLESS_INLINE Vector<T> load_some(const T* from, int lanes) {
+  Vector<T> vector = {};
+  for (int lane = 0; lane < lanes; ++lane) vector[lane] = from[lane];
+  return vector;
+}
+
+template <class T>
+GRIDLESS_INLINE Vector<T> broadcast(T value) {
+  return Vector<T>{} + value;
+}
+
+template <class T>
+GRIDLESS_INLINE T sum_of_lanes(Vector<T> vector) {
+  T sum = 0;
+  for (int lane = 0; lane < kVectorLanes<T>; ++lane) sum += vector[lane];
+  return sum;
+}
+
+// mask ? a : 0, lane by lane, for a mask of zeros and ones in all bits.
+template <class T>
+GRIDLESS_INLINE Vector<T> where(Integers<T> mask, Vector<T> a) {
+  return (Vector<T>)((Integers<T>)a & mask);
+}
+
+template <class T>
+GRIDLESS_INLINE Vector<T> where(Integers<T> mask, Vector<T> a, Vector<T> b) {
+  return (Vector<T>)(((Integers<T>)a & mask) | ((Integers<T>)b & ~mask));
+}
+
+template <class T>
+GRIDLESS_INLINE Vector<T> clamp(Vector<T> x, T low, T high) {
+  x = where<T>(x < broadcast<T>(low), broadcast<T>(low), x);
+  return where<T>(x > broadcast<T>(high), broadcast<T>(high), x);
+}
+
+template <class T, int N>
+GRIDLESS_INLINE Vector<T> polynomial(const T (&coefficients)[N], Vector<T> x) {
+  Vector<T> value = broadcast<T>(coefficients[N - 1]);
+  for (int power = N - 2; power >= 0; --power) value = value * x + coefficients[power];
+  return value;
+}
+
+template <class T>
+struct Exponential;
+
+template <>
+struct Exponential<float> {
+  static constexpr float lowest = -87.0f, highest = 88.0f, magic = 12582912.0f;  // 1.5 · 2^23 rounds to whole numbers
+  static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr int mantissa_bits = 23;
+  static constexpr float taylor[8] = {1.0f, 1.0f, 1.0f / 2, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720, 1.0f / 5040};
+};
+
+template <>
+struct Exponential<double> {
+  static constexpr double lowest = -708.0, highest = 709.0, magic = 6755399441055744.0;  // 1.5 · 2^52
+  static constexpr double ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
+  static constexpr int mantissa_bits = 52;
+  static constexpr double taylor[14] = {
+      1.0,          1.0,           1.0 / 2,       1.0 / 6,        1.0 / 24,        1.0 / 120,        1.0 / 720,
+      1.0 / 5040.0, 1.0 / 40320.0, 1.0 / 362880., 1.0 / 3628800., 1.0 / 39916800., 1.0 / 479001600., 1.0 / 6227020800.};
+};
+
+// e^x by 2^n e^r with |r| <= ln(2) / 2; results beyond the normal range are clamped to it.
+template <class T>
+GRIDLESS_INLINE Vector<T> exponential(Vector<T> x) {
+  using E = Exponential<T>;
+  x = clamp<T>(x, E::lowest, E::highest);
+  const Vector<T> shifted = x * static_cast<T>(1.4426950408889634) + E::magic;
+  const Vector<T> n = shifted - E::magic;
+  const Vector<T> r = (x - n * E::ln2_high) - n * E::ln2_low;
+  const Integers<T> exponent = (Integers<T>)shifted - (Integers<T>)broadcast<T>(E::magic);
+  const Vector<T> value = polynomial<T>(E::taylor, r);
+  return (Vector<T>)((Integers<T>)value + (exponent << E::mantissa_bits));
+}
+
+}  // namespace GRIDLESS_INSTRUCTION_SET
+}  // namespace gridless
