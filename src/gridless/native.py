@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from functools import cache
 from types import ModuleType
@@ -50,8 +51,8 @@ def _load() -> tuple[ModuleType | None, str]:
     import torch  # first, so that its OpenMP threads are there to be shared
 
     try:
-        from gridless import _native
+        module = importlib.import_module("gridless._native")
     except ImportError as error:
         return None, f"the compiled kernels are missing ({error}); install a C++ compiler, then gridless again"
-    _native.borrow_openmp_threads(os.path.dirname(torch.__file__))
-    return _native, ""
+    module.borrow_openmp_threads(os.path.dirname(torch.__file__))
+    return module, ""

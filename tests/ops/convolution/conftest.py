@@ -6,10 +6,12 @@ from itertools import pairwise
 import pytest
 import torch
 
-from gridless.ops.convolution import continuous_conv
-from gridless.ops.convolution.api import IMPLEMENTATIONS as NAMES
+from gridless.ops.convolution import available_implementations, continuous_conv
 
-IMPLEMENTATIONS = [name for name in NAMES if name != "auto"]
+IMPLEMENTATIONS = [
+    pytest.param(name, marks=pytest.mark.skipif(bool(reason), reason=reason))
+    for name, reason in available_implementations().items()
+]
 MLP_HIDDEN = (5, 4)
 
 

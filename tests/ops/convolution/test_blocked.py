@@ -142,7 +142,7 @@ def test_bfloat16(changed, name, depthwise, make_case, impl, assert_same):
     for tensor_name, value in results.items():
         of = tensor_name.removeprefix("gradient of ")
         assert value.dtype == (torch.bfloat16 if of == "output" else case.tensors[of].dtype), tensor_name
-    if changed == "everything":  # then even x - y is rounded to bfloat16
+    if changed == "everything":  # then the positions themselves are rounded
         case = case.with_tensors(source_positions=case.tensors["source_positions"].detach())
         expected = case.results(case.run("reference"))
         results.pop("gradient of source_positions")

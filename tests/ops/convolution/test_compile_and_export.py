@@ -7,11 +7,13 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from gridless.native import why_unavailable
 from gridless.ops.convolution import continuous_conv
 from gridless.ops.convolution.operator import continuous_conv_backward_op, continuous_conv_op
 from gridless.ops.extents import _farthest_pair
 
 COUNTS = [3, 2, 0, 5, 4]
+NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
 
 
 @pytest.fixture(autouse=True)
@@ -21,31 +23,37 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-def operator_arguments(case, requires_grad):
+def operator_arguments(case, requires_grad, impl):
     tensors = {name: tensor.detach().requires_grad_(requires_grad) for name, tensor in case.tensors.items()}
     basis = [tensor for name, tensor in tensors.items() if name.startswith("basis.")]
     window = [tensor for name, tensor in tensors.items() if name.startswith("window.")]
     return (
         tensors["features"], tensors["source_positions"], tensors["query_positions"], case.indices, case.offsets,
         tensors["weight"], tensors.get("extents"), basis, window, case.options["basis"], case.options["window"],
+        impl,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_operator_is_registered_soundly(depthwise, dtype, make_case):
+@pytest.mark.parametrize("operator_impl", ["blocked", NATIVE])
+def test_operator_is_registered_soundly(depthwise, dtype, operator_impl, make_case):
     """Schema, fake implementation, autograd, and equality under AOT autograd with dynamic shapes."""
     case = make_case(COUNTS, window="gaussian", extents=True, depthwise=depthwise).to(dtype)
-    torch.library.opcheck(continuous_conv_op, operator_arguments(case, requires_grad=True))
+    torch.library.opcheck(continuous_conv_op, operator_arguments(case, True, operator_impl))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_backward_operator_is_registered_soundly(dtype, make_case):
-    """Without positions and windows: their gradients need torch.func, which cannot work under opcheck's modes."""
+@pytest.mark.parametrize("operator_impl", ["blocked", NATIVE])
+def test_backward_operator_is_registered_soundly(dtype, operator_impl, make_case):
+    """``blocked`` without positions and windows: torch.func, which it needs for them, cannot work under opcheck."""
     case = make_case(COUNTS, window="gaussian", extents=True).to(dtype)
-    arguments = operator_arguments(case, requires_grad=False)
+    arguments = operator_arguments(case, False, operator_impl)
     grad_out = continuous_conv_op(*arguments)
-    torch.library.opcheck(continuous_conv_backward_op, (grad_out, *arguments, "features weight basis.0 basis.3"))
+    wanted = "features weight basis.0 basis.3"
+    if operator_impl == "native":
+        wanted = f"source_positions query_positions extents {wanted} window.0"
+    torch.library.opcheck(continuous_conv_backward_op, (grad_out, *arguments, wanted))
 
 
 def test_farthest_pair_is_registered_soundly(make_case):

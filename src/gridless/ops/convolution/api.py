@@ -62,7 +62,8 @@ def continuous_conv(
             to the farthest pair of each support. Only windows look at it.
         density: [N] sampling density p at the sources, for ``reduce="density"``.
         reduce: "mean" (Monte Carlo estimate under uniform sampling), "sum" or "density" (unbiased for known p).
-        impl: "reference" (materializes the kernel), "blocked", "native" (compiled, on CPUs) or "auto", the fastest usable.
+        impl: "reference" (materializes the kernel), "blocked" (torch operations), "native" (compiled, on CPUs) or
+            "auto", the fastest that can run these inputs.
 
     Returns:
         [M, C_out] in the dtype of ``features`` (under autocast: in autocast's dtype). Differentiable to any order in

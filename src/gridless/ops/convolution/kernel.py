@@ -29,7 +29,8 @@ class PairInputs:
 
     def relative_positions(self, dtype: torch.dtype) -> Tensor:
         """z = x - y [E, D], subtracted before rounding to ``dtype``: far from the origin only that keeps its digits."""
-        return (self.query_positions - self.source_positions).to(dtype)
+        wide = torch.promote_types(self.query_positions.dtype, dtype)
+        return (self.query_positions.to(wide) - self.source_positions.to(wide)).to(dtype)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The same sum with the pairs in compiled loops and the dense products in torch's.
 
-    P_ihc = Σ_e φ_eh f_jc  →  out = P W        ∂W = Pᵀ g        T = g Wᵀ  →  ∂φ_eh = Σ_c f_jc T_ihc ,  ∂f_jc = Σ_e φ_eh T_ihc
+    P_ihc = Σ_e φ_eh f_jc  →  out = P W ,  ∂W = Pᵀ g
+    T = g Wᵀ  →  ∂φ_eh = Σ_c f_jc T_ihc ,  ∂f_jc = Σ_e φ_eh T_ihc
 
 block by block, as in ``blocked``; sources and queries, f and g exchange their parts where that is cheaper. Kernels
 that are ReLU, SiLU or GELU networks are evaluated and differentiated inside the loop, tile by tile in registers and
@@ -88,6 +89,8 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
         aggregated = block.take("aggregated") if row_gradient is not None or grad_weight is not None else None
         transformed = block.transform(row_values) if column_gradient is not None or behind_phi else None
         block.run(aggregated=aggregated, transformed=transformed)
+        if aggregated is None:
+            continue
         if row_gradient is not None:
             torch.mm(block.flat(aggregated), sweep.weight.T, out=row_gradient[block.rows])
         if grad_weight is not None and narrow:
@@ -164,15 +167,9 @@ class _Sweep:
         if problem.depthwise and "weight" in totals:
             wanted["depthwise"] = totals["weight"]
         if self.fused:
-            sides = {
-                "source_positions": "column_positions",
-                "query_positions": "row_positions",
-                "extents": "row_extents",
-            }
-            if not self.rows_are_queries:
-                sides = {
-                    "source_positions": "row_positions", "query_positions": "column_positions", "extents": "column_extents",
-                }  # fmt: skip
+            source, query = ("column", "row") if self.rows_are_queries else ("row", "column")
+            sides = {"source_positions": f"{source}_positions", "query_positions": f"{query}_positions"}
+            sides["extents"] = f"{query}_extents"
             wanted |= {sides[name]: totals[name] for name in behind_phi if name in sides}
             if "window.0" in totals:
                 wanted["window"] = totals["window.0"].view(1)
