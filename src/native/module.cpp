@@ -11,7 +11,7 @@ namespace nb = nanobind;
 using namespace gridless;
 
 NB_MODULE(_native, module) {
-  bind_pair_loop(module);
+  bind_convolution(module);
   module.def("borrow_openmp_threads", &borrow_openmp_threads, nb::arg("preferred_directory"));
   module.def("openmp_runtime", &openmp_runtime);
   module.def("instruction_sets", [] {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gridless.ops import pair_loop
 from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
 
 _MAX_SLOT_CHANNELS = 2**20
@@ -43,6 +44,8 @@ def weighted_sum(features: Tensor, weights: Tensor, indices: Tensor, offsets: Te
     """
     if indices.numel() == 0:
         return features.new_zeros(offsets.numel() - 1, features.shape[1])
+    if pair_loop.runs_on(features):
+        return pair_loop.sum_over_rows(features, weights, indices, offsets).to(features.dtype)
     return _bag_sum(features, weights, indices, offsets)
 
 
@@ -56,6 +59,8 @@ def weighted_scatter(grad_rows: Tensor, weights: Tensor, indices: Tensor, offset
     """T: the transpose of S, rows [M, C] back to sources [N, C], in the order of pairs and so reproducible."""
     if indices.numel() == 0:
         return grad_rows.new_zeros(num_sources, grad_rows.shape[1])
+    if pair_loop.runs_on(grad_rows):
+        return pair_loop.sum_over_sources(grad_rows, weights, indices, offsets, num_sources).to(grad_rows.dtype)
     order, source_offsets = transposed_rows(indices, num_sources)
     queries = pair_rows(offsets, indices.numel())[order]
     return _bag_sum(grad_rows, weights[order], queries, source_offsets)
@@ -69,6 +74,8 @@ def _(grad_rows, weights, indices, offsets, num_sources):  # type: ignore[no-unt
 @torch.library.custom_op("gridless::pair_dots", mutates_args=())
 def pair_dots(rows: Tensor, features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """D: inner product of a pair's row [M, C] and source [N, C], [E]."""
+    if indices.numel() and pair_loop.runs_on(features):
+        return pair_loop.dots_of_pairs(rows, features, indices, offsets).to(features.dtype)
     dots = features.new_zeros(indices.numel())
     max_slots = max(1, _MAX_SLOT_CHANNELS // max(1, features.shape[1]))
     for block in row_blocks(offsets, max_pairs=max_slots, max_rows=max_slots):

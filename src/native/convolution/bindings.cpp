@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "convolution/pair_loop.hpp"
+#include "convolution/rows.hpp"
 
 namespace nb = nanobind;
 
@@ -207,6 +208,14 @@ class BoundPairLoop {
     loop_.run(block);
   }
 
+  void find_largest(Array<int64_t> places) {
+    const PairProblem<T>& problem = loop_.problem();
+    require(problem.column_features && problem.feature_type == FeatureType::same, "features are missing or bfloat16");
+    require(static_cast<int64_t>(places.size()) == problem.num_rows * problem.channels, "places must be [rows, channels]");
+    nb::gil_scoped_release released;
+    loop_.find_largest(places.data());
+  }
+
   void finish() { loop_.finish(); }
 
  private:
@@ -252,12 +261,60 @@ void bind(nb::module_& module, const char* name) {
            nb::arg("grad_phi").none() = nb::none(), nb::arg("aggregated").none() = nb::none(),
            nb::arg("transformed").none() = nb::none(), nb::arg("row_values").none() = nb::none(),
            nb::arg("row_sums").none() = nb::none())
+      .def("find_largest", &Loop::find_largest, nb::arg("places"))
       .def("finish", &Loop::finish);
+}
+
+using WritableIndex = nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+void bind_rows(nb::module_& module) {
+  module.def(
+      "transpose_rows",
+      [](Index columns, int64_t num_columns, WritableIndex order, WritableIndex offsets) {
+        const auto num_pairs = static_cast<int64_t>(columns.size());
+        require(static_cast<int64_t>(order.size()) == num_pairs, "order must be [pairs]");
+        require(static_cast<int64_t>(offsets.size()) == num_columns + 1, "offsets must be [num_columns + 1]");
+        nb::gil_scoped_release released;
+        if (!transpose_rows(columns.data(), num_pairs, num_columns, order.data(), offsets.data()))
+          throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
+      },
+      nb::arg("columns"), nb::arg("num_columns"), nb::arg("order"), nb::arg("offsets"));
+  module.def(
+      "order_along_curve",
+      [](nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu> positions, WritableIndex order) {
+        const auto num_rows = static_cast<int64_t>(positions.shape(0));
+        const auto dim = static_cast<int>(positions.shape(1));
+        require(static_cast<int64_t>(order.size()) == num_rows, "order must be [rows]");
+        const bool wide = positions.dtype() == nb::dtype<double>();
+        require(wide || positions.dtype() == nb::dtype<float>(), "positions must be float32 or float64");
+        nb::gil_scoped_release released;
+        if (wide) order_along_curve(static_cast<const double*>(positions.data()), num_rows, dim, order.data());
+        else order_along_curve(static_cast<const float*>(positions.data()), num_rows, dim, order.data());
+      },
+      nb::arg("positions"), nb::arg("order"));
+  module.def(
+      "reorder_rows",
+      [](Index offsets, Index columns, Index order, WritableIndex new_offsets, WritableIndex new_columns,
+         int num_threads) {
+        const auto num_rows = static_cast<int64_t>(order.size());
+        require(static_cast<int64_t>(offsets.size()) == num_rows + 1 && new_offsets.size() == offsets.size(),
+                "offsets must be [rows + 1]");
+        require(columns.size() == new_columns.size(), "columns must be [pairs]");
+        require_ascending(offsets.data(), num_rows, static_cast<int64_t>(columns.size()));
+        for (int64_t row = 0; row < num_rows; ++row)
+          require(0 <= order.data()[row] && order.data()[row] < num_rows, "order must hold rows");
+        nb::gil_scoped_release released;
+        reorder_rows(offsets.data(), columns.data(), num_rows, order.data(), new_offsets.data(), new_columns.data(),
+                     num_threads);
+      },
+      nb::arg("offsets"), nb::arg("columns"), nb::arg("order"), nb::arg("new_offsets"), nb::arg("new_columns"),
+      nb::arg("num_threads"));
 }
 
 }  // namespace
 
-void bind_pair_loop(nb::module_& module) {
+void bind_convolution(nb::module_& module) {
+  bind_rows(module);
   bind<float>(module, "PairLoopFloat32");
   bind<double>(module, "PairLoopFloat64");
 }

@@ -4,6 +4,6 @@
 
 namespace gridless {
 
-void bind_pair_loop(nanobind::module_& module);
+void bind_convolution(nanobind::module_& module);
 
 }  // namespace gridless

@@ -269,10 +269,34 @@ void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* 
   }
 }
 
+template <class T>
+void largest(const int64_t* offsets, const int64_t* columns, int64_t first_row, int64_t last_row, const T* features,
+             int channels, int64_t* places) {
+  using Place = decltype(Integers<T>{}[0] + 0);
+  for (int64_t row = first_row; row < last_row; ++row) {
+    const int64_t begin = offsets[row], count = offsets[row + 1] - begin;
+    int64_t* to = places + row * channels;
+    for (int c = 0; c < channels; c += kVectorLanes<T>) {
+      const int lanes = channels - c < kVectorLanes<T> ? channels - c : kVectorLanes<T>;
+      Vector<T> best = {};
+      Integers<T> place = {};
+      for (int64_t pair = 0; pair < count; ++pair) {
+        const T* from = features + columns[begin + pair] * channels + c;
+        const Vector<T> value = lanes == kVectorLanes<T> ? load<T>(from) : load_some<T>(from, lanes);
+        // The first of equal values; NaN is larger than anything.
+        const Integers<T> better = pair == 0 ? ~Integers<T>{} : (value > best) | ((value != value) & (best == best));
+        best = where<T>(better, value, best);
+        place = (better & (Integers<T>{} + static_cast<Place>(pair))) | (~better & place);
+      }
+      for (int lane = 0; lane < lanes; ++lane) to[c + lane] = count ? columns[begin + place[lane]] : 0;
+    }
+  }
+}
+
 }  // namespace
 
-const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>};
-const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>};
+const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>, &largest<float>};
+const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>, &largest<double>};
 
 }  // namespace GRIDLESS_INSTRUCTION_SET
 }  // namespace gridless

@@ -55,14 +55,18 @@ bool all_below(const int64_t* values, int64_t count, int64_t limit, int num_thre
 
 }  // namespace
 
-template <class T>
-PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* columns, int64_t num_slots,
-                      int64_t num_columns, int width, int channels, int num_threads, InstructionSet instruction_set)
-    : kernels_(&kernels_for<T>(instruction_set)), num_slots_(num_slots), num_threads_(std::max(1, num_threads)) {
+void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_slots) {
   bool ascending = num_rows >= 0 && offsets[0] == 0 && offsets[num_rows] == num_slots;
   for (int64_t row = 0; row < num_rows && ascending; ++row) ascending = offsets[row] <= offsets[row + 1];
   if (!ascending)
     throw std::out_of_range("offsets must ascend from 0 to the number of pairs, " + std::to_string(num_slots));
+}
+
+template <class T>
+PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* columns, int64_t num_slots,
+                      int64_t num_columns, int width, int channels, int num_threads, InstructionSet instruction_set)
+    : kernels_(&kernels_for<T>(instruction_set)), num_slots_(num_slots), num_threads_(std::max(1, num_threads)) {
+  require_ascending(offsets, num_rows, num_slots);
   if (!all_below(columns, num_slots, num_columns, num_threads_))
     throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
   const int lanes = kernels_->vector_lanes;
@@ -169,12 +173,12 @@ void PairLoop<T>::start(const std::vector<int64_t>& blocks, const PairGradients<
 
 // Bounds of consecutive rows with about equally many slots.
 template <class T>
-std::vector<int64_t> PairLoop<T>::share_rows(int64_t first_row, int64_t last_row) const {
+std::vector<int64_t> PairLoop<T>::share_rows(int64_t first_row, int64_t last_row, int64_t num_tasks) const {
   const int64_t* offsets = problem_.offsets;
   const int64_t first_slot = offsets[first_row], num_slots = offsets[last_row] - first_slot;
   std::vector<int64_t> bounds{first_row};
-  for (int64_t task = 1; task < max_tasks_; ++task) {
-    const int64_t slot = first_slot + num_slots * task / max_tasks_;
+  for (int64_t task = 1; task < num_tasks; ++task) {
+    const int64_t slot = first_slot + num_slots * task / num_tasks;
     const int64_t row = std::lower_bound(offsets + first_row, offsets + last_row, slot) - offsets;
     bounds.push_back(std::max(bounds.back(), row));
   }
@@ -201,7 +205,7 @@ void PairLoop<T>::list_columns(int64_t task, int64_t first_slot, int64_t last_sl
 template <class T>
 void PairLoop<T>::run(const PairBlock<T>& block) {
   const int64_t block_slot = problem_.offsets[block.first_row];
-  const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row);
+  const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row, max_tasks_);
   const bool to_columns = gradients_.columns || gradients_.column_positions || gradients_.column_extents;
   const bool to_kernel = !gradients_.layers.empty() || gradients_.window || gradients_.row_positions ||
                          gradients_.column_positions || gradients_.row_extents || gradients_.column_extents;
@@ -248,6 +252,17 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
                         gradients_.column_positions);
     if (gradients_.column_extents)
       kernels_->scatter(lists, max_tasks_, bucket, column_extents_, 1, 1, gradients_.column_extents);
+  });
+}
+
+template <class T>
+void PairLoop<T>::find_largest(int64_t* places) const {
+  const int64_t num_tasks = std::clamp<int64_t>(num_slots_ / kFewestTaskSlots, 1, kMostTasks);
+  const std::vector<int64_t> rows = share_rows(0, problem_.num_rows, num_tasks);
+  parallel_for(num_threads_, num_tasks, [&](int64_t index, int) {
+    const auto task = static_cast<std::size_t>(index);
+    kernels_->largest(problem_.offsets, problem_.columns, rows[task], rows[task + 1],
+                      static_cast<const T*>(problem_.column_features), problem_.channels, places);
   });
 }
 

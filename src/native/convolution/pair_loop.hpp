@@ -37,6 +37,9 @@ struct PairBlock {
   T* row_sums = nullptr;
 };
 
+// Raises std::out_of_range unless offsets ascend from 0 to num_slots.
+void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_slots);
+
 template <class T>
 class PairLoop {
  public:
@@ -56,12 +59,15 @@ class PairLoop {
   std::size_t workspace_bytes(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients) const;
   void start(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients, void* workspace);
   void run(const PairBlock<T>& block);
+
+  // Column of the largest feature of each row and channel, [num_rows, C]; 0 for empty rows.
+  void find_largest(int64_t* places) const;
   void finish();
 
  private:
   struct Layout;
   Layout lay_out(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients) const;
-  std::vector<int64_t> share_rows(int64_t first_row, int64_t last_row) const;
+  std::vector<int64_t> share_rows(int64_t first_row, int64_t last_row, int64_t num_tasks) const;
   int64_t num_layer_weights() const;
   void list_columns(int64_t task, int64_t first_slot, int64_t last_slot, int64_t block_slot);
 

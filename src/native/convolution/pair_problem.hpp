@@ -114,6 +114,10 @@ struct PairKernels {
   void (*run)(const PairProblem<T>&, const PairTask<T>&);
   void (*scatter)(const ScatterLists&, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
                   T* sums);
+  // The column of the largest feature of each row and channel, [num_rows, channels]; 0 for empty rows. Rows must be
+  // shorter than 2^31.
+  void (*largest)(const int64_t* offsets, const int64_t* columns, int64_t first_row, int64_t last_row,
+                  const T* features, int channels, int64_t* places);
 };
 
 namespace baseline {

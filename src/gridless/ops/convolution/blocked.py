@@ -19,7 +19,7 @@ from gridless.ops.convolution.blocks import Block, blocks
 from gridless.ops.convolution.kernel import compute_dtype
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import add_rows, phi_and_pull_back
-from gridless.ops.convolution.workspace import Workspace
+from gridless.ops.workspace import Workspace
 
 _workspace = Workspace()
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import Slots
-from gridless.ops.convolution.workspace import BLOCK_ELEMENTS
 from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
+from gridless.ops.workspace import BLOCK_ELEMENTS
 
 
 @dataclass(frozen=True)

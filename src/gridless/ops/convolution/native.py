@@ -21,11 +21,14 @@ from gridless.ops.convolution.kernel import compute_dtype
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import Slots, add_rows, phi_and_pull_back
 from gridless.ops.convolution.windows import NO_WINDOW
-from gridless.ops.convolution.workspace import Workspace
-from gridless.ops.rows import pair_rows, transposed_rows
+from gridless.ops.rows import pair_rows
+from gridless.ops.workspace import Workspace
 
 # Numbers in one block's P, in its T and in its messages: they stay in the last-level cache.
-_BLOCK_NUMBERS = 2**20
+_BLOCK_NUMBERS = 2**19
+# What a core has in its second-level cache, about; rows are visited in another order where features exceed it.
+_CACHE_BYTES = 2**19
+_SAMPLED_ROWS = 256
 # The compiled loop reads whole vectors, up to so many numbers past the end of T.
 _SLACK = 16
 # Matrix products with so few columns are faster the other way round.
@@ -53,13 +56,15 @@ def forward(problem: Problem) -> Tensor:
         sweep.set_features(features)
     for block in sweep.blocks(columns=None if sweep.rows_are_queries else out):
         if problem.depthwise:
-            block.run(row_sums=out[block.rows])
+            sums = block.values_to_write(out)
+            block.run(row_sums=sums)
+            block.write(out, sums)
         elif sweep.rows_are_queries:
             aggregated = block.take("aggregated")
             block.run(aggregated=aggregated)
-            torch.mm(block.flat(aggregated), sweep.weight.T, out=out[block.rows])
+            block.write_product(out, aggregated)
         else:
-            block.run(transformed=block.transform(features[block.rows].to(dtype)))
+            block.run(transformed=block.transform(block.read(features)))
     return out
 
 
@@ -82,7 +87,7 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
         grad_weight = grad_weight.T.contiguous()
 
     for block in sweep.blocks(column_gradient, totals, behind_phi):
-        row_values = rows[block.rows].to(dtype)
+        row_values = block.read(rows)
         if problem.depthwise:
             block.run(row_values=row_values)
             continue
@@ -92,7 +97,7 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
         if aggregated is None:
             continue
         if row_gradient is not None:
-            torch.mm(block.flat(aggregated), sweep.weight.T, out=row_gradient[block.rows])
+            block.write_product(row_gradient, aggregated)
         if grad_weight is not None and narrow:
             grad_weight.addmm_(row_values.T, block.flat(aggregated))
         elif grad_weight is not None:
@@ -103,6 +108,14 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     return {name: total.to(tensors[name].dtype).contiguous() for name, total in totals.items()}
 
 
+def _positions(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Source and query positions in one dtype that the compiled loop reads."""
+    source_positions, query_positions = problem.source_positions.detach(), problem.query_positions.detach()
+    dtype = torch.promote_types(source_positions.dtype, query_positions.dtype)
+    dtype = torch.promote_types(dtype, torch.float32)
+    return source_positions.to(dtype).contiguous(), query_positions.to(dtype).contiguous()
+
+
 class _Sweep:
     """One pass over all pairs of a problem."""
 
@@ -110,26 +123,37 @@ class _Sweep:
         self.problem = problem
         self.dtype = compute_dtype(problem.features)
         self.rows_are_queries = problem.aggregates_first()
-        num_sources, num_queries = len(problem.source_positions), len(problem.query_positions)
-        indices, offsets = problem.indices.detach().contiguous(), problem.offsets.detach().contiguous()
-        self.pairs: Tensor | None = None
-        if self.rows_are_queries:
-            self.offsets, self.columns, num_columns = offsets, indices, num_sources
-        else:
-            self.pairs, self.offsets = transposed_rows(indices, num_sources)
-            self.columns, num_columns = pair_rows(offsets, indices.numel())[self.pairs], num_queries
+        parameters = len(problem.kernel.basis_parameters)
+        self.fused = problem.kernel.basis in _FUSED_ACTIVATIONS and 2 <= parameters <= 2 * _MOST_FUSED_LAYERS
+        extension = native.extension()
         self.width = problem.weight.shape[0]
         self.channels = problem.weight.shape[1] if self.rows_are_queries else problem.weight.shape[-1]
-        extension = native.extension()
-        loop = extension.PairLoopFloat64 if self.dtype == torch.float64 else extension.PairLoopFloat32
+        num_sources, num_queries = len(problem.source_positions), len(problem.query_positions)
+        num_columns = num_sources if self.rows_are_queries else num_queries
+        indices, offsets = problem.indices.detach().contiguous(), problem.offsets.detach().contiguous()
         try:
+            if self.rows_are_queries:
+                self.order, self.pairs = self._visiting_order(indices, offsets), None
+                self.offsets, self.columns = offsets, indices
+                if self.order is not None:
+                    self.offsets, self.columns = torch.empty_like(offsets), torch.empty_like(indices)
+                    extension.reorder_rows(
+                        offsets, indices, self.order, self.offsets, self.columns, torch.get_num_threads()
+                    )
+            else:
+                self.order, self.pairs = None, torch.empty_like(indices)
+                self.offsets = torch.empty(num_sources + 1, dtype=torch.int64)
+                extension.transpose_rows(indices, num_sources, self.pairs, self.offsets)
+                self.columns = pair_rows(offsets, indices.numel())[self.pairs]
+            loop = extension.PairLoopFloat64 if self.dtype == torch.float64 else extension.PairLoopFloat32
             self.loop = loop(
                 self.offsets, self.columns, num_columns, self.width, self.channels, torch.get_num_threads(),
                 native.instruction_set(),
             )  # fmt: skip
         except IndexError as error:
             raise ValueError(f"continuous_conv: {error}") from None
-        self.fused = self._set_kernel()
+        if self.fused:
+            self._set_kernel()
         if problem.depthwise:
             self.weight = problem.weight.detach().to(self.dtype)
             padding = self.loop.padded_channels - self.channels
@@ -166,11 +190,17 @@ class _Sweep:
         wanted: dict[str, Tensor] = {} if columns is None else {"columns": columns}
         if problem.depthwise and "weight" in totals:
             wanted["depthwise"] = totals["weight"]
+        row_gradients: dict[str, Tensor] = {}
         if self.fused:
             source, query = ("column", "row") if self.rows_are_queries else ("row", "column")
             sides = {"source_positions": f"{source}_positions", "query_positions": f"{query}_positions"}
             sides["extents"] = f"{query}_extents"
-            wanted |= {sides[name]: totals[name] for name in behind_phi if name in sides}
+            for name in behind_phi:
+                if name not in sides:
+                    continue
+                if self.order is not None and sides[name].startswith("row"):
+                    row_gradients[name] = torch.zeros_like(totals[name])
+                wanted[sides[name]] = row_gradients.get(name, totals[name])
             if "window.0" in totals:
                 wanted["window"] = totals["window.0"].view(1)
             if any(name.startswith("basis.") for name in behind_phi):
@@ -180,37 +210,50 @@ class _Sweep:
         for first, last in itertools.pairwise(bounds):
             yield _Block(self, first, last, totals, [] if self.fused else behind_phi)
         self.loop.finish()
+        for name, gradient in row_gradients.items():
+            totals[name][self.order] = gradient
         for place, layer in enumerate(layers):
             for name, gradient in ((f"basis.{2 * place}", layer[:, :-1]), (f"basis.{2 * place + 1}", layer[:, -1])):
                 if name in totals:
                     totals[name] = gradient
 
-    def _set_kernel(self) -> bool:
-        """Hand the kernel to the compiled loop, where that knows it."""
+    def _visiting_order(self, indices: Tensor, offsets: Tensor) -> Tensor | None:
+        """The queries along a space-filling curve; None where their sources are at hand in the caches as it is."""
+        row_bytes = self.channels * self.problem.features.element_size()
+        num_rows = len(offsets) - 1
+        if not self.fused or len(self.problem.features) * row_bytes <= _CACHE_BYTES or indices.numel() == 0:
+            return None
+        rows = torch.linspace(0, num_rows - 2, _SAMPLED_ROWS).long().clamp_min(0)
+        first, second = (indices[offsets[row].clamp_max(len(indices) - 1)] for row in (rows, rows + 1))
+        if int((first - second).abs().median()) * row_bytes <= _CACHE_BYTES // 2:
+            return None
+        order = torch.empty(num_rows, dtype=torch.int64)
+        native.extension().order_along_curve(_positions(self.problem)[1], order)
+        return order
+
+    def _set_kernel(self) -> None:
+        """Hand the kernel to the compiled loop."""
         problem, kernel = self.problem, self.problem.kernel
         parameters = [parameter.detach().to(self.dtype) for parameter in kernel.basis_parameters]
-        if kernel.basis not in _FUSED_ACTIVATIONS or not 2 <= len(parameters) <= 2 * _MOST_FUSED_LAYERS:
-            return False
         self.layers = [
             torch.cat([weight, bias[:, None]], dim=1)
             for weight, bias in zip(parameters[::2], parameters[1::2], strict=True)
         ]
-        source_positions, query_positions = problem.source_positions.detach(), problem.query_positions.detach()
-        position_dtype = torch.promote_types(source_positions.dtype, query_positions.dtype)
-        position_dtype = torch.promote_types(position_dtype, torch.float32)
-        source_positions = source_positions.to(position_dtype).contiguous()
-        query_positions = query_positions.to(position_dtype).contiguous()
+        source_positions, query_positions = _positions(problem)
         activation = _FUSED_ACTIVATIONS[kernel.basis]
         if self.rows_are_queries:
-            self.loop.set_kernel(activation, self.layers, query_positions, source_positions, 1)
+            self.loop.set_kernel(activation, self.layers, self._in_order(query_positions), source_positions, 1)
         else:
             self.loop.set_kernel(activation, self.layers, source_positions, query_positions, -1)
         if kernel.window != NO_WINDOW:
             assert problem.extents is not None
             parameter = float(kernel.window_parameters[0]) if kernel.window_parameters else 0.0
-            extents = problem.extents.detach().to(self.dtype).contiguous()
+            extents = self._in_order(problem.extents.detach().to(self.dtype).contiguous())
             self.loop.set_window(kernel.window, parameter, extents, self.rows_are_queries)
-        return True
+
+    def _in_order(self, values: Tensor) -> Tensor:
+        """One value a row, in the order in which rows are visited."""
+        return values if self.order is None else values[self.order]
 
     def slots(self, first_row: int, last_row: int) -> Slots:
         """The slots of some rows."""
@@ -231,6 +274,27 @@ class _Block:
         self.sweep, self.first_row, self.last_row = sweep, first_row, last_row
         self.rows = slice(first_row, last_row)
         self._totals, self._behind_phi = totals, behind_phi
+
+    def read(self, values: Tensor) -> Tensor:
+        """These rows of [num_rows, C], in the dtype of the sums."""
+        order = self.sweep.order
+        own = values[self.rows] if order is None else values[order[self.rows]]
+        return own.to(self.sweep.dtype)
+
+    def values_to_write(self, out: Tensor) -> Tensor:
+        """Memory for these rows of ``out``: its own, where rows are visited as they lie."""
+        return out[self.rows] if self.sweep.order is None else torch.empty_like(out[self.rows])
+
+    def write(self, out: Tensor, values: Tensor) -> None:
+        """Put what ``values_to_write`` gave to where it belongs."""
+        if self.sweep.order is not None:
+            out[self.sweep.order[self.rows]] = values
+
+    def write_product(self, out: Tensor, aggregated: Tensor) -> None:
+        """out = P · W in these rows."""
+        values = self.values_to_write(out)
+        torch.mm(self.flat(aggregated), self.sweep.weight.T, out=values)
+        self.write(out, values)
 
     def take(self, name: str) -> Tensor:
         """Kept memory for [rows, H, C_col], flat, with slack behind it."""

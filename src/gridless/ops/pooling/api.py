@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gridless.ops import pair_loop
 from gridless.ops.rows import row_blocks
 from gridless.ops.weighted_sum import weighted_sum
 
@@ -14,6 +15,8 @@ _MAX_SLOT_CHANNELS = 2**20
 @torch.library.custom_op("gridless::argmax_over_support", mutates_args=())
 def _argmax_over_support(features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """Source of the largest value of each row and channel [M, C]; 0 for empty rows."""
+    if pair_loop.runs_on(features):
+        return pair_loop.largest_of_rows(features, indices, offsets)
     largest = torch.zeros(offsets.numel() - 1, features.shape[1], dtype=torch.int64, device=indices.device)
     max_slots = max(1, _MAX_SLOT_CHANNELS // max(1, features.shape[1]))
     for block in row_blocks(offsets, max_pairs=max_slots, max_rows=max_slots):
