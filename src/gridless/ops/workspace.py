@@ -10,6 +10,8 @@ from torch import Tensor
 
 # Numbers in one block's sums, and in its φ and gathered features: small enough for a core's second-level cache.
 BLOCK_ELEMENTS = 2**19
+# Bytes of the largest buffer that is kept.
+_MOST_KEPT = 2**25
 
 
 class Workspace(threading.local):
@@ -22,7 +24,7 @@ class Workspace(threading.local):
         """An uninitialized tensor of ``shape``, valid until ``name`` is taken again in this thread."""
         size = math.prod(shape)
         # A single row longer than a block is rare, and its buffer not worth keeping.
-        if size > 4 * BLOCK_ELEMENTS:
+        if size * like.element_size() > _MOST_KEPT:
             return like.new_empty(shape)
         key = (name, like.dtype, like.device)
         buffer = self._buffers.get(key)

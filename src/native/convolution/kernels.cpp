@@ -60,7 +60,9 @@ void load_feature_row(const PairProblem<T>& problem, int64_t column, T* to) {
     }
   } else {
     const T* from = static_cast<const T*>(problem.column_features) + column * channels;
-    __builtin_memcpy(to, from, sizeof(T) * static_cast<std::size_t>(channels));
+    int c = 0;
+    for (; c + kVectorLanes<T> <= channels; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
+    for (; c < channels; ++c) to[c] = from[c];
   }
   for (int c = channels; c < problem.padded_channels; ++c) to[c] = 0;
 }

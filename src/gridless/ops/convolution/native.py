@@ -24,10 +24,11 @@ from gridless.ops.convolution.windows import NO_WINDOW
 from gridless.ops.rows import pair_rows
 from gridless.ops.workspace import Workspace
 
-# Numbers in one block's P, in its T and in its messages: they stay in the last-level cache.
-_BLOCK_NUMBERS = 2**19
-# What a core has in its second-level cache, about; rows are visited in another order where features exceed it.
-_CACHE_BYTES = 2**19
+# Numbers in one block's P, in its T and in its messages: they stay in the last-level cache, and each product is large
+# enough to pay for bringing W into the form that the product wants it in.
+_BLOCK_NUMBERS = 2**21
+# Rows are visited in another order where features exceed what is left of the last-level cache.
+_CACHE_BYTES = 2**23
 _SAMPLED_ROWS = 256
 # The compiled loop reads whole vectors, up to so many numbers past the end of T.
 _SLACK = 16
@@ -225,7 +226,7 @@ class _Sweep:
             return None
         rows = torch.linspace(0, num_rows - 2, _SAMPLED_ROWS).long().clamp_min(0)
         first, second = (indices[offsets[row].clamp_max(len(indices) - 1)] for row in (rows, rows + 1))
-        if int((first - second).abs().median()) * row_bytes <= _CACHE_BYTES // 2:
+        if int((first - second).abs().median()) * row_bytes <= _CACHE_BYTES // 16:
             return None
         order = torch.empty(num_rows, dtype=torch.int64)
         native.extension().order_along_curve(_positions(self.problem)[1], order)
