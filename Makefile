@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Waiting threads that spin for long slow everything down where cores are shared with loader workers.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format bench sanitize clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(shell find src/native -type f)
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,13 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/convolution.py
+
+# The compiled pair loop against plain loops, watched for races and for reads and writes out of bounds.
+sanitize:
+	for sanitizer in thread address; do \
+	  cmake -S src/native -B build/$$sanitizer -DGRIDLESS_TESTS=ON -DGRIDLESS_SANITIZE=$$sanitizer && \
+	  cmake --build build/$$sanitizer --parallel 2 && build/$$sanitizer/pair_loop_test || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) demo_output .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

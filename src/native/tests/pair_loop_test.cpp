@@ -1,0 +1,150 @@
+// The pair loop against plain loops over pairs, without Python, so that sanitizers can watch it: `make sanitize`.
+#include <cmath>
+#include <cstdio>
+#include <random>
+#include <vector>
+
+#include "convolution/pair_loop.hpp"
+#include "convolution/rows.hpp"
+
+using namespace gridless;
+
+namespace {
+
+constexpr int kThreads = 4;
+int failures = 0;
+
+std::vector<double> random_numbers(std::mt19937& generator, std::size_t count) {
+  std::normal_distribution<double> normal;
+  std::vector<double> numbers(count);
+  for (double& number : numbers) number = normal(generator);
+  return numbers;
+}
+
+void expect_close(const std::vector<double>& got, const std::vector<double>& wanted, const char* what) {
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (!(std::abs(got[i] - wanted[i]) <= 1e-10 * (1 + std::abs(wanted[i])))) {
+      std::printf("%s: entry %zu is %.17g, not %.17g\n", what, i, got[i], wanted[i]);
+      ++failures;
+      return;
+    }
+  }
+}
+
+// Aggregation, messages and the layer gradient of a kernel with one hidden ReLU layer.
+void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<int64_t>& counts, int64_t num_columns,
+                              int channels, int hidden, int dim) {
+  std::mt19937 generator(7);
+  std::vector<int64_t> offsets{0};
+  for (int64_t count : counts) offsets.push_back(offsets.back() + count);
+  const auto num_rows = static_cast<int64_t>(counts.size());
+  const int64_t num_slots = offsets.back();
+  std::uniform_int_distribution<int64_t> any_column(0, num_columns - 1);
+  std::vector<int64_t> columns(static_cast<std::size_t>(num_slots));
+  for (int64_t& column : columns) column = any_column(generator);
+  const int width = hidden + 1;
+  const auto size = [](int64_t a, int64_t b = 1, int64_t c = 1) { return static_cast<std::size_t>(a * b * c); };
+  const auto features = random_numbers(generator, size(num_columns, channels));
+  const auto row_positions = random_numbers(generator, size(num_rows, dim));
+  const auto column_positions = random_numbers(generator, size(num_columns, dim));
+  const auto weights = random_numbers(generator, size(hidden, dim + 1));
+  const auto transformed = random_numbers(generator, size(num_rows, width, channels) + kMostVectorLanes);
+
+  std::vector<double> wanted_products(size(num_rows, width, channels));
+  std::vector<double> wanted_columns(size(num_columns, channels));
+  std::vector<double> wanted_layer(size(hidden, dim + 1));
+  std::vector<double> wanted_positions(size(num_columns, dim));
+  for (int64_t row = 0; row < num_rows; ++row) {
+    for (int64_t slot = offsets[size(row)]; slot < offsets[size(row) + 1]; ++slot) {
+      const int64_t column = columns[size(slot)];
+      for (int h = 0; h < width; ++h) {
+        double phi = 1.0;
+        if (h < hidden) {
+          phi = weights[size(h, dim + 1) + size(dim)];
+          for (int d = 0; d < dim; ++d)
+            phi += weights[size(h, dim + 1) + size(d)] *
+                   (row_positions[size(row, dim) + size(d)] - column_positions[size(column, dim) + size(d)]);
+          phi = phi > 0 ? phi : 0;
+        }
+        double gradient = 0;
+        for (int c = 0; c < channels; ++c) {
+          const std::size_t product = size(row, width, channels) + size(h, channels) + size(c);
+          const double feature = features[size(column, channels) + size(c)];
+          wanted_products[product] += phi * feature;
+          wanted_columns[size(column, channels) + size(c)] += phi * transformed[product];
+          gradient += feature * transformed[product];
+        }
+        if (h == hidden || phi <= 0) continue;
+        for (int d = 0; d < dim; ++d) {
+          wanted_layer[size(h, dim + 1) + size(d)] +=
+              gradient * (row_positions[size(row, dim) + size(d)] - column_positions[size(column, dim) + size(d)]);
+          wanted_positions[size(column, dim) + size(d)] -= gradient * weights[size(h, dim + 1) + size(d)];
+        }
+        wanted_layer[size(h, dim + 1) + size(dim)] += gradient;
+      }
+    }
+  }
+
+  PairLoop<double> loop(offsets.data(), num_rows, columns.data(), num_slots, num_columns, width, channels, kThreads,
+                        instruction_set);
+  PairProblem<double>& problem = loop.problem();
+  problem.column_features = features.data();
+  problem.num_layers = 1;
+  problem.layers[0] = {dim, hidden, weights.data()};
+  problem.dim = dim;
+  problem.row_positions = row_positions.data();
+  problem.column_positions = column_positions.data();
+  problem.double_positions = true;
+  problem.sign = 1;
+  std::vector<double> column_gradient(wanted_columns.size()), layer(wanted_layer.size());
+  std::vector<double> positions(wanted_positions.size()), products(wanted_products.size());
+  PairGradients<double> gradients;
+  gradients.columns = column_gradient.data();
+  gradients.column_positions = positions.data();
+  gradients.layers = {layer.data()};
+  const auto blocks = loop.cut_into_blocks(100, 2000);
+  std::vector<char> workspace(loop.workspace_bytes(blocks, gradients));
+  loop.start(blocks, gradients, workspace.data());
+  for (std::size_t index = 0; index + 1 < blocks.size(); ++index) {
+    PairBlock<double> block;
+    block.first_row = blocks[index];
+    block.last_row = blocks[index + 1];
+    block.aggregated = products.data() + size(blocks[index], width, channels);
+    block.transformed = transformed.data() + size(blocks[index], width, channels);
+    loop.run(block);
+  }
+  loop.finish();
+  expect_close(products, wanted_products, "aggregated");
+  expect_close(column_gradient, wanted_columns, "columns");
+  expect_close(layer, wanted_layer, "layer");
+  expect_close(positions, wanted_positions, "positions");
+}
+
+void refuse_bad_indices() {
+  const std::vector<int64_t> offsets{0, 2}, beyond{0, 3}, good{0, 2}, negative{0, -1}, large{0, 3};
+  const auto raises = [](const std::vector<int64_t>& rows, const std::vector<int64_t>& columns) {
+    try {
+      PairLoop<float>(rows.data(), 1, columns.data(), 2, 3, 1, 1, kThreads, InstructionSet::baseline);
+    } catch (const std::exception&) {
+      return true;
+    }
+    return false;
+  };
+  if (raises(offsets, good) || !raises(offsets, negative) || !raises(offsets, large) || !raises(beyond, good)) {
+    std::printf("indices out of range must raise, others not\n");
+    ++failures;
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (InstructionSet instruction_set : usable_instruction_sets()) {
+    compare_with_plain_loops(instruction_set, std::vector<int64_t>(700, 16), 300, 24, 17, 3);
+    compare_with_plain_loops(instruction_set, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, 67, 5, 2);
+    compare_with_plain_loops(instruction_set, {3, 0, 2}, 1, 1, 1, 1);
+  }
+  refuse_bad_indices();
+  std::puts(failures ? "failed" : "passed");
+  return failures != 0;
+}
