@@ -34,26 +34,25 @@ def measure_contenders(
     repeats: int,
     seconds: float,
 ) -> list[Row]:
-    """One pass of the contenders, the library's first, which the others are compared with."""
+    """One pass of the contenders, which are compared with the library; it must be one of them."""
     rows = {contender: empty_row(name, problem.sizes, passes, contender) for contender in contenders}
-    ready: dict[str, Contender] = {}
-    expected = None
+    ready = {OURS: prepare(OURS, problem, passes)}
+    expected = ready[OURS].run(passes)
     for contender in contenders:
+        if contender == OURS:
+            continue
         try:
-            ready[contender] = prepare(contender, problem, passes)
+            candidate = prepare(contender, problem, passes)
             # This run also warms it up.
-            got = ready[contender].run(passes)
-            if expected is None:
-                expected = got
-            elif ready[contender].same_function:
+            got = candidate.run(passes)
+            if candidate.same_function:
                 difference = check_agreement(got, expected, tolerance)
                 rows[contender] = replace(rows[contender], difference=difference)
+            ready[contender] = candidate
         except UnavailableError as reason:
             rows[contender] = replace(rows[contender], note=str(reason))
         except DisagreementError as error:
-            del ready[contender]
             rows[contender] = replace(rows[contender], note=str(error), failed=True)
-    del expected, got  # of the size of all inputs
 
     times = medians_in_turn(
         {GEMM: make_gemm(), **{contender: _runner(run, passes) for contender, run in ready.items()}}, repeats, seconds

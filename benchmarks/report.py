@@ -86,7 +86,7 @@ def _layer_line(row: Row) -> str:
         _number(row.times_ours),
         _number(row.useful_gflops),
         _number(row.part_of_gemm),
-        "" if row.difference is None else f"{row.difference:.0e}",
+        _difference(row.difference),
     )
 
 
@@ -118,7 +118,7 @@ def _training_line(row: Row) -> str:
         _time(row.milliseconds),
         f"{row.points_per_second:,.0f}",
         _number(row.times_ours),
-        "" if row.difference is None else f"{row.difference:.0e}",
+        _difference(row.difference),
     )
 
 
@@ -190,6 +190,10 @@ def _time(milliseconds: float | None) -> str:
     if milliseconds is None:
         return ""
     return f"{milliseconds:.3g} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.3g} s"
+
+
+def _difference(value: float | None) -> str:
+    return "" if value is None else f"{value:.0e}" if value else "0"
 
 
 def _megabytes(value: float | None) -> str:
