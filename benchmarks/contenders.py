@@ -72,14 +72,20 @@ def prepare(name: str, problem: Problem, passes: Pass) -> Contender:
         if reason := available_implementations().get(name, ""):
             raise UnavailableError(reason)
         return _implementation(name, problem)
-    rival = RIVALS[name]
-    needed, free = rival.expected_bytes(problem.sizes, passes), free_bytes()
-    if needed > free:
-        raise UnavailableError(f"needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} GiB are free")
+    require_memory(name, problem.sizes, passes)
     try:
-        return rival.prepare(problem)
+        return RIVALS[name].prepare(problem)
     except (ImportError, OSError, RuntimeError) as error:
         raise UnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+def require_memory(name: str, sizes: Sizes, passes: Pass) -> None:
+    """Raise UnavailableError for a rival that needs more memory than there is."""
+    if name not in RIVALS:
+        return
+    needed, free = RIVALS[name].expected_bytes(sizes, passes), _free_bytes()
+    if needed > free:
+        raise UnavailableError(f"needs about {needed / 2**30:.0f} GiB, {free / 2**30:.0f} GiB are free")
 
 
 def _implementation(name: str, problem: Problem) -> Contender:
@@ -92,7 +98,7 @@ def _implementation(name: str, problem: Problem) -> Contender:
     return Contender(forward, problem.inputs, problem.grad_out)
 
 
-def free_bytes() -> float:
+def _free_bytes() -> float:
     """Memory that can be had without swapping; unlimited where the system does not tell."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:

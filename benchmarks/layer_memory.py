@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks.contenders import contender_names
+from benchmarks.contenders import UnavailableError, contender_names, require_memory
 from benchmarks.layer_time import empty_row
 from benchmarks.rows import Row
 from benchmarks.suite import MemoryCase, Pass, Sizes
@@ -30,7 +30,10 @@ def probe_memory(row: Row, sizes: Sizes, passes: Pass) -> Row:
     """The row with its contender's peak memory, or with the reason why there is none."""
     command = [sys.executable, "-m", "benchmarks.memory_probe", json.dumps(asdict(sizes)), passes, row.contender]
     try:
+        require_memory(row.contender, sizes, passes)
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_ROOT, timeout=_LIMIT_SECONDS)
+    except UnavailableError as reason:
+        return replace(row, note=str(reason))
     except subprocess.TimeoutExpired:
         return replace(row, note=f"more than {_LIMIT_SECONDS} s")
     if done.returncode != 0:
