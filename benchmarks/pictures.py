@@ -37,6 +37,8 @@ def draw_scaling(path: Path, cases: Mapping[str, ScalingCase], results: Mapping[
                 (below, [(axis_value(row, case.axis), row.peak_megabytes) for row in rows]),
             ):
                 known = [(value, max(y, _LEAST_MEGABYTES)) for value, y in figures if y is not None]
+                if not known:
+                    continue
                 style = "-" if contender == contenders[0] else "--"
                 axes.plot(*zip(*known, strict=True), style, color=color, marker=marker, label=label(contender))
         above.set_title(case.title, fontsize=10)

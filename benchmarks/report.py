@@ -9,6 +9,7 @@ from benchmarks.contenders import label
 from benchmarks.rows import RESULTS_FOLDER, Row
 from benchmarks.suite import Case, Goal, Suite
 
+_NO_RESULTS = "No results yet."
 PICTURE = RESULTS_FOLDER / "scaling.png"
 
 Results = Mapping[str, Sequence[Row]]
@@ -41,7 +42,7 @@ def _facts(suite: Suite, results: Results) -> str:
             cases.setdefault(key, []).append(name)
     if len(cases) == 1:
         return ", ".join(next(iter(cases)))
-    return "\n".join(f"- {', '.join(names)}: {', '.join(key)}" for key, names in cases.items()) or "No results yet."
+    return "\n".join(f"- {', '.join(names)}: {', '.join(key)}" for key, names in cases.items()) or _NO_RESULTS
 
 
 def _goals(suite: Suite, results: Results) -> str:
@@ -124,7 +125,7 @@ def _training_line(row: Row) -> str:
 
 def _scaling(suite: Suite, results: Results) -> str:
     """A table an axis: a row a value, a column a contender."""
-    parts = [f"![Time and peak memory against N, K and C](benchmarks/results/{PICTURE.name})"]
+    parts = []
     for name, case in suite.scaling.items():
         rows = results.get(name, [])
         if not rows:
@@ -136,7 +137,10 @@ def _scaling(suite: Suite, results: Results) -> str:
             cells = [_scaling_cell(at_value[contender]) if contender in at_value else "" for contender in contenders]
             lines.append(_line(f"{value:,}", *cells))
         parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+    if not parts:
+        return _NO_RESULTS
+    picture = f"![Time and peak memory against N, K and C](benchmarks/results/{PICTURE.name})"
+    return "\n\n".join([picture, *parts])
 
 
 def axis_value(row: Row, axis: str) -> int | None:
@@ -167,7 +171,7 @@ def _tables(cases: Mapping[str, Case], results: Results, header: str, columns: i
         for name, case in cases.items()
         if results.get(name)
     ]
-    return "\n\n".join(tables) or "No results yet."
+    return "\n\n".join(tables) or _NO_RESULTS
 
 
 def _line(*cells: str) -> str:
