@@ -1,0 +1,44 @@
+"""Medians of repeats taken in turn, so that what disturbs the machine disturbs everyone."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+_GEMM_SIZE = 2048
+GEMM = f"{_GEMM_SIZE}³ GEMM"
+
+
+def medians_in_turn(runs: Mapping[str, Callable[[], object]], repeats: int, seconds: float) -> dict[str, float]:
+    """Median milliseconds of each; everything must have run once before.
+
+    Args:
+        runs: what to time, by name.
+        repeats: rounds in which each has one turn.
+        seconds: after so long no further round begins; there is always one.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    started = time.perf_counter()
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - start))
+        if time.perf_counter() - started > seconds:
+            break
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def make_gemm() -> Callable[[], torch.Tensor]:
+    """A product of two float32 matrices, warm: what the machine can do at best."""
+    left, right = torch.randn(2, _GEMM_SIZE, _GEMM_SIZE)
+    out = left @ right
+    return lambda: torch.mm(left, right, out=out)
+
+
+def gemm_gflops(milliseconds: float) -> float:
+    """Rate of ``make_gemm``'s product."""
+    return 2 * _GEMM_SIZE**3 / milliseconds / 1e6
