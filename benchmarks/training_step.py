@@ -26,6 +26,7 @@ from gridless.data.simulation import simulate_airborne_lidar
 from gridless.models.base import Network
 from gridless.training import load_recipe
 from gridless.training.recipe import Recipe
+from gridless.training.threads import threads_beside_workers
 
 _SEED = 0
 #: Batches that a loader prepares in advance: so many follow the last counted step, which is to have a busy loader too.
@@ -60,7 +61,8 @@ def measure_training(name: str, case: TrainingCase) -> list[Row]:
     for part in range(case.rounds):
         for contender, trained in networks.items():
             # Every round trains on its own crops, the same for all, from the same weights.
-            counts, seconds = _train(copy.deepcopy(trained), crops, recipe, case, part)
+            with threads_beside_workers(recipe.schedule.workers):
+                counts, seconds = _train(copy.deepcopy(trained), crops, recipe, case, part)
             rates[contender].append(sum(counts) / seconds)
             points += counts
     medians = {contender: statistics.median(values) for contender, values in rates.items()}

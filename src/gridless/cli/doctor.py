@@ -57,7 +57,7 @@ def doctor() -> int:
 
 def _all_checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
-        _packages, _cores, _memory, _waiting_threads, _implementations, _laz_codec, _temporary_folder,
+        _packages, _cores, _memory, _waiting_threads, _compiled_kernels, _implementations, _laz_codec, _temporary_folder,
     )  # fmt: skip
     for part in parts:
         try:
@@ -126,6 +126,19 @@ def _implementations() -> Iterator[Check]:
         state: Literal["warning", "failed"] = "failed" if name in _ALWAYS_USABLE else "warning"
         label = f'continuous_conv impl="{name}"'
         yield Check(label, state, reason) if reason else Check(label, "ok", "can run here")
+
+
+def _compiled_kernels() -> Iterator[Check]:
+    from gridless import native
+
+    reason = native.why_unavailable()
+    if reason:
+        yield Check("compiled kernels", "warning", f"{reason}; everything works without them, several times slower")
+        return
+    usable, threads = native.extension().instruction_sets(), native.extension().openmp_runtime()
+    shared = f"on torch's threads ({os.path.basename(threads)})" if threads else "on threads of their own"
+    detail = f"{native.instruction_set()} (this machine can run {', '.join(usable)}), {shared}"
+    yield Check("compiled kernels", "ok", detail)
 
 
 def _laz_codec() -> Iterator[Check]:

@@ -25,6 +25,7 @@ from gridless.models import build_model, save_model
 from gridless.training.layout import CURVES_FOLDER, MODEL_FILE, RECIPE_FILE
 from gridless.training.module import SegmentationTraining
 from gridless.training.recipe import Recipe, write_recipe
+from gridless.training.threads import threads_beside_workers
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
         write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)
     trainer = _trainer(recipe, run, export, progress_bar)
-    trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    with threads_beside_workers(schedule.workers):
+        trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     return TrainedRun(run, export.best, trainer.global_step, module.seconds / 60)
 
 
