@@ -24,9 +24,8 @@ from benchmarks.suite import TrainingCase
 from gridless.data import IGNORED, Batch, TrainingCrops
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.models.base import Network
-from gridless.training import load_recipe
+from gridless.training import load_recipe, threads_beside_workers
 from gridless.training.recipe import Recipe
-from gridless.training.threads import threads_beside_workers
 
 _SEED = 0
 #: Batches that a loader prepares in advance: so many follow the last counted step, which is to have a busy loader too.

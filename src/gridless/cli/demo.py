@@ -75,7 +75,7 @@ def demo(output: Path = Path("demo_output"), steps: int | None = None, scene_siz
             "data": "simulated airborne LiDAR (ray casting), four scenes to train, a fifth one shown here",
             "network": f"{model.name}, {sum(p.numel() for p in model.parameters()):,} parameters, "
             f"voxels of {inputs.voxel_size:g} m",
-            "training": f"{run.steps} steps in {run.minutes:.1f} minutes on {torch.get_num_threads()} threads",
+            "training": f"{run.steps} steps in {run.minutes:.1f} minutes on {torch.get_num_threads()} cores",
             "command": "gridless demo",
             "versions": f"gridless {gridless.__version__}, torch {torch.__version__}, "
             f"Python {platform.python_version()}",

@@ -5,6 +5,7 @@ from gridless.training.fit import TrainedRun, fit
 from gridless.training.layout import MODEL_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError
 from gridless.training.recipe import Recipe, load_recipe, write_recipe
+from gridless.training.threads import threads_beside_workers
 
 __all__ = [
     "MODEL_FILE",
@@ -15,5 +16,6 @@ __all__ = [
     "fit",
     "load_recipe",
     "read_curves",
+    "threads_beside_workers",
     "write_recipe",
 ]
