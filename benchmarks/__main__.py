@@ -16,7 +16,8 @@ from benchmarks.pictures import draw_scaling
 from benchmarks.report import PICTURE, update_document
 from benchmarks.rows import RESULTS_FOLDER, Row, read_rows, write_rows
 from benchmarks.scaling import measure_scaling
-from benchmarks.suite import Case, LayerCase, MemoryCase, ScalingCase, load_suite
+from benchmarks.search import measure_search
+from benchmarks.suite import Case, LayerCase, MemoryCase, ScalingCase, SearchCase, load_suite
 from benchmarks.training_step import measure_training
 
 _ROOT = Path(__file__).parents[1]
@@ -85,11 +86,15 @@ def _measure(name: str, case: Case, repeats: int | None) -> list[Row]:
         return measure_layer(name, case if repeats is None else replace(case, repeats=repeats))
     if isinstance(case, ScalingCase):
         return measure_scaling(name, case if repeats is None else replace(case, repeats=repeats))
+    if isinstance(case, SearchCase):
+        return measure_search(name, case if repeats is None else replace(case, repeats=repeats))
     return measure_training(name, case if repeats is None else replace(case, rounds=repeats))
 
 
 def _summary(row: Row) -> str:
     """One line for the terminal."""
+    if row.dim is not None:
+        return f"  {row.contender:10} {row.passes:18} N={row.points} D={row.dim} {row.milliseconds} ms {row.note}"
     sizes = f"N={row.points} K={row.neighbors} C={row.in_channels}" if row.in_channels else f"N={row.points}"
     figures = {
         "ms": row.milliseconds,

@@ -154,6 +154,22 @@ def _scaling_cell(row: Row) -> str:
 
 
 #: Sections by the name in their markers.
+def _search(suite: Suite, results: Results) -> str:
+    header = _line("N = M", "D", "", "median", "× ours")
+    return _tables(suite.search, results, header, 5, _search_line)
+
+
+def _search_line(row: Row) -> str:
+    time = row.note if row.milliseconds is None else _time(row.milliseconds)
+    return _line(
+        f"{row.points:,}",
+        str(row.dim),
+        "gridless" if row.contender == "auto" else row.contender,
+        time,
+        _number(row.times_ours),
+    )
+
+
 SECTIONS: dict[str, Callable[[Suite, Results], str]] = {
     "facts": _facts,
     "goals": _goals,
@@ -161,6 +177,7 @@ SECTIONS: dict[str, Callable[[Suite, Results], str]] = {
     "memory": _memory,
     "training": _training,
     "scaling": _scaling,
+    "search": _search,
 }
 
 

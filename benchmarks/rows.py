@@ -23,11 +23,12 @@ class Row:
     Args:
         case: name of the case.
         contender: name of the contender.
-        passes: "forward", "forward + backward" or "step".
+        passes: "forward", "forward + backward", "step" or the task of a search.
         points: N = M; of a training step, the mean number of points.
         neighbors: K.
         in_channels: C_in.
         out_channels: C_out.
+        dim: D, of a search.
         milliseconds: median.
         times_ours: milliseconds over those of the library's.
         useful_gflops: useful work over the time, GFLOP/s.
@@ -52,6 +53,7 @@ class Row:
     neighbors: int | None = None
     in_channels: int | None = None
     out_channels: int | None = None
+    dim: int | None = None
     milliseconds: float | None = None
     times_ours: float | None = None
     useful_gflops: float | None = None

@@ -141,7 +141,30 @@ class TrainingCase:
     rounds: int = 3
 
 
-Case = LayerCase | MemoryCase | ScalingCase | TrainingCase
+@dataclass(frozen=True)
+class SearchCase:
+    """Searches of every point's neighbors among random points.
+
+    Args:
+        title: what the report calls it.
+        task: "knn", or "within_radius" with a radius that reaches about as many neighbors.
+        points: N = M.
+        dims: D.
+        neighbors: K.
+        repeats: rounds in which each contender has one turn.
+        seconds: after so long no further round begins.
+    """
+
+    title: str
+    task: Literal["knn", "within_radius"]
+    points: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    dims: tuple[int, ...] = (2, 3, 6)
+    neighbors: int = 16
+    repeats: int = 3
+    seconds: float = 15
+
+
+Case = LayerCase | MemoryCase | ScalingCase | TrainingCase | SearchCase
 
 
 @dataclass(frozen=True)
@@ -177,6 +200,7 @@ class Suite:
     memory: dict[str, MemoryCase] = field(default_factory=dict)
     training: dict[str, TrainingCase] = field(default_factory=dict)
     scaling: dict[str, ScalingCase] = field(default_factory=dict)
+    search: dict[str, SearchCase] = field(default_factory=dict)
     goals: tuple[Goal, ...] = ()
 
     def __post_init__(self) -> None:
@@ -187,7 +211,7 @@ class Suite:
     @property
     def cases(self) -> Mapping[str, Case]:
         """Every case by its name."""
-        return {**self.layers, **self.memory, **self.training, **self.scaling}
+        return {**self.layers, **self.memory, **self.training, **self.scaling, **self.search}
 
 
 def load_suite(path: Path = CASES_FILE) -> Suite:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gridless.arguments import check_batch
-from gridless.neighbors import Neighborhoods, knn
+from gridless.neighbors import Neighborhoods, PointIndex
 from gridless.subsample import voxel_grid
 
 
@@ -99,24 +99,26 @@ class Pyramid:
                 raise ValueError(f"Pyramid.build: batch must number clouds from 0, got {int(batch[0])}")
             num_clouds = int(batch[-1]) + 1 if batch.numel() else 0
 
-        def search(
-            sources: Tensor, source_batch: Tensor, queries: Tensor, query_batch: Tensor, k: int
-        ) -> Neighborhoods:
-            return knn(sources, queries, k, source_batch, query_batch)
+        def index_of(points: Tensor, clouds: Tensor) -> PointIndex:
+            return PointIndex(points, None if num_clouds == 1 else clouds, function="Pyramid.build")
 
-        within = search(positions, batch, positions, batch, settings.num_neighbors)
-        levels = [Level(positions, batch, within)]
+        def search(index: PointIndex, queries: Tensor, clouds: Tensor, k: int) -> Neighborhoods:
+            return index.knn(queries, k, None if num_clouds == 1 else clouds)
+
+        index = index_of(positions, batch)
+        levels = [Level(positions, batch, search(index, positions, batch, settings.num_neighbors))]
         for size in settings.voxel_sizes:
-            finer = levels[-1]
-            kept = voxel_grid(finer.positions, size, finer.batch)
+            finer, finer_index = levels[-1], index
+            kept = voxel_grid(finer.positions, size, None if num_clouds == 1 else finer.batch)
             points, clouds = finer.positions[kept], finer.batch[kept]
+            index = index_of(points, clouds)
             levels.append(
                 Level(
                     points,
                     clouds,
-                    search(points, clouds, points, clouds, settings.num_neighbors),
-                    search(finer.positions, finer.batch, points, clouds, settings.pooling_neighbors),
-                    search(points, clouds, finer.positions, finer.batch, settings.upsampling_neighbors),
+                    search(index, points, clouds, settings.num_neighbors),
+                    search(finer_index, points, clouds, settings.pooling_neighbors),
+                    search(index, finer.positions, finer.batch, settings.upsampling_neighbors),
                 )
             )
         return Pyramid(tuple(levels), num_clouds)

@@ -6,12 +6,14 @@
 #include "convolution/bindings.hpp"
 #include "instruction_sets.hpp"
 #include "parallel.hpp"
+#include "search/bindings.hpp"
 
 namespace nb = nanobind;
 using namespace gridless;
 
 NB_MODULE(_native, module) {
   bind_convolution(module);
+  bind_search(module);
   module.def("borrow_openmp_threads", &borrow_openmp_threads, nb::arg("preferred_directory"));
   module.def("openmp_runtime", &openmp_runtime);
   module.def("instruction_sets", [] {

@@ -3,9 +3,14 @@
 import pytest
 import torch
 
+from gridless.native import why_unavailable
 from gridless.neighbors import knn, local_density, within_radius
 
-IMPLS = ["reference", "kdtree"]
+IMPLS = [
+    "reference",
+    "kdtree",
+    pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())),
+]
 
 
 def clouds(name, count, dim, generator):

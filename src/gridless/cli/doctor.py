@@ -57,7 +57,8 @@ def doctor() -> int:
 
 def _all_checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
-        _packages, _cores, _memory, _waiting_threads, _compiled_kernels, _implementations, _laz_codec, _temporary_folder,
+        _packages, _cores, _memory, _waiting_threads, _compiled_kernels, _implementations, _laz_codec,
+        _temporary_folder,
     )  # fmt: skip
     for part in parts:
         try:
