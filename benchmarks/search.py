@@ -87,9 +87,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for row in rows(tuple(arguments.points), tuple(arguments.dims), arguments.repeats):
         times = "  ".join(f"{name} {row[name]:8.4f} s" for name in ("native", "scipy", "pykdtree") if name in row)
-        print(
-            f"{row['task']:14} N={row['points']:8} D={row['dim']}  {times}  scipy/native {row['scipy'] / row['native']:.1f}"
-        )
+        ratio = row["scipy"] / row["native"]
+        print(f"{row['task']:14} N={row['points']:8} D={row['dim']}  {times}  scipy/native {ratio:.1f}", flush=True)
 
 
 if __name__ == "__main__":
