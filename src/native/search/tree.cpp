@@ -101,7 +101,7 @@ class Tree final : public SearchTree {
     for (int64_t cloud = 0; cloud < static_cast<int64_t>(clouds_.size()); ++cloud)
       if (clouds_[static_cast<size_t>(cloud)].num_points > 0) nodes.push_back({cloud, 0, 0});
     // Level by level until there are enough subtrees to keep all threads busy.
-    while (!nodes.empty() && static_cast<int64_t>(nodes.size()) < 16 * num_threads) {
+    while (!nodes.empty() && static_cast<int64_t>(nodes.size()) < 4 * num_threads) {
       parallel_for(num_threads, static_cast<int64_t>(nodes.size()),
                    [&](int64_t task, int) { split(nodes[static_cast<size_t>(task)], entries.data()); });
       std::vector<Node> children;
