@@ -28,7 +28,6 @@ class Row:
         neighbors: K.
         in_channels: C_in.
         out_channels: C_out.
-        dim: D, of a search.
         milliseconds: median.
         times_ours: milliseconds over those of the library's.
         useful_gflops: useful work over the time, GFLOP/s.
@@ -37,6 +36,7 @@ class Row:
         peak_megabytes: above inputs, output and gradients.
         process_megabytes: the whole process at its peak.
         difference: from the library's output and gradients, as a part of the largest value.
+        dim: D, of a search.
         note: why figures are missing.
         failed: the gate did not let it pass.
         date: of the measurement.
@@ -53,7 +53,6 @@ class Row:
     neighbors: int | None = None
     in_channels: int | None = None
     out_channels: int | None = None
-    dim: int | None = None
     milliseconds: float | None = None
     times_ours: float | None = None
     useful_gflops: float | None = None
@@ -62,6 +61,7 @@ class Row:
     peak_megabytes: float | None = None
     process_megabytes: float | None = None
     difference: float | None = None
+    dim: int | None = None
     note: str = ""
     failed: bool = False
     date: str = ""

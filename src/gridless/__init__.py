@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gridless.neighbors import knn as knn
     from gridless.neighbors import within_radius as within_radius
     from gridless.ops.convolution import continuous_conv as continuous_conv
-    from gridless.prediction import predict as predict
+    from gridless.prediction.predict import predict as predict
     from gridless.pyramid import Pyramid as Pyramid
     from gridless.pyramid import PyramidSettings as PyramidSettings
 

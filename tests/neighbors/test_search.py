@@ -3,14 +3,18 @@
 import pytest
 import torch
 
+from gridless import native
+from gridless.errors import UnsupportedError
 from gridless.native import why_unavailable
-from gridless.neighbors import knn, local_density, within_radius
+from gridless.neighbors import PointIndex, knn, local_density, within_radius
 
-IMPLS = [
-    "reference",
-    "kdtree",
-    pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())),
-]
+NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
+IMPLS = ["reference", "kdtree", NATIVE]
+
+
+@pytest.fixture(params=["kdtree", NATIVE])
+def fast_impl(request):
+    return request.param
 
 
 def clouds(name, count, dim, generator):
@@ -81,3 +85,80 @@ def test_density_of_a_line_and_of_copies():
     line = torch.arange(50.0)[:, None]
     assert torch.allclose(local_density(line, 4)[2:-2], torch.tensor(1.0))
     assert torch.isfinite(local_density(torch.ones(30, 3), 4)).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 5, 10])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_implementations_give_the_same_rows_of_trees_with_many_leaves(dim, dtype, fast_impl):
+    generator = torch.Generator().manual_seed(dim)
+    points = torch.cat(
+        [
+            torch.randint(0, 5, (900, dim), generator=generator).to(dtype),
+            torch.randn(900, dim, generator=generator, dtype=torch.float64).to(dtype),
+            1e7 + torch.randn(300, dim, generator=generator, dtype=torch.float64).to(dtype),
+            torch.ones(400, dim, dtype=dtype),
+        ]
+    )[torch.randperm(2500, generator=generator)]
+    queries = torch.cat([points[:150], torch.randn(50, dim, generator=generator).to(dtype)])
+    clouds = torch.randint(-2, 3, (2500,), generator=generator)
+    query_clouds = torch.randint(-3, 4, (200,), generator=generator)
+    for batches in [(None, None), (clouds, query_clouds)]:
+        for k in (1, 16, 65, 3000):
+            found, expected = (knn(points, queries, k, *batches, impl=impl) for impl in (fast_impl, "reference"))
+            assert torch.equal(found.offsets, expected.offsets), k
+            assert torch.equal(found.indices, expected.indices), k
+        for most in (None, 7, 100):
+            found, expected = (
+                within_radius(points, queries, 2.0, most, *batches, impl=impl) for impl in (fast_impl, "reference")
+            )
+            assert torch.equal(found.offsets, expected.offsets), most
+            assert torch.equal(found.indices, expected.indices), most
+
+
+@pytest.mark.parametrize("num_points", [1, 15, 16, 17, 33, 100])
+def test_every_size_of_tree_finds_all_points(num_points, fast_impl):
+    points = torch.randn(num_points, 3, generator=torch.Generator().manual_seed(num_points))
+    found = knn(points, points[:5], num_points + 1, impl=fast_impl)
+    expected = knn(points, points[:5], num_points + 1, impl="reference")
+    assert torch.equal(found.indices, expected.indices)
+
+
+def test_threads_and_repetitions_change_no_bit(fast_impl):
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randint(0, 30, (5000, 3), generator=generator).float()
+    threads = torch.get_num_threads()
+    first = None
+    try:
+        for repeat in range(20):
+            torch.set_num_threads(1 + repeat % 2)
+            rows = [knn(points, points, 9, impl=fast_impl), within_radius(points, points, 1.5, impl=fast_impl)]
+            first = first or rows
+            for one, other in zip(rows, first, strict=True):
+                assert torch.equal(one.indices, other.indices)
+                assert torch.equal(one.offsets, other.offsets)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_index_is_searched_often(fast_impl):
+    points = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+    index = PointIndex(points, impl=fast_impl)
+    for queries, k in [(points, 4), (points[:10] + 1, 400)]:
+        assert torch.equal(index.knn(queries, k).indices, knn(points, queries, k, impl="reference").indices)
+    within = index.within_radius(points, 0.5, 3)
+    assert torch.equal(within.indices, within_radius(points, points, 0.5, 3, impl="reference").indices)
+
+
+@pytest.mark.parametrize("impl", [NATIVE])
+def test_many_copies_are_searched_in_time(impl):
+    points = torch.ones(200_000, 3)
+    assert knn(points, points, 3, impl=impl).indices.view(-1, 3).unique(dim=0).tolist() == [[0, 1, 2]]
+
+
+def test_without_compiled_kernels_auto_takes_another_way_and_native_says_why(monkeypatch):
+    points = torch.rand(50, 2)
+    expected = knn(points, points, 3, impl="reference")
+    monkeypatch.setattr(native, "_load", lambda: (None, "no compiler"))
+    assert torch.equal(knn(points, points, 3).indices, expected.indices)
+    with pytest.raises(UnsupportedError, match="no compiler"):
+        knn(points, points, 3, impl="native")

@@ -49,7 +49,7 @@ class PointIndex:
         reason = compiled.why_unavailable() if impl in ("auto", "native") else ""
         if reason and impl == "native":
             raise UnsupportedError(f"{function}: impl='native' cannot run here: {reason}; use impl='auto'")
-        self._function, self._batch = function, batch
+        self._function, self._given, self._batch = function, positions, batch
         self._impl = impl if impl != "auto" else "kdtree" if reason else "native"
         self._positions = positions.detach()
         self._trees: SearchTrees | None = None
@@ -79,7 +79,8 @@ class PointIndex:
         return self._search(query_positions, max_neighbors, float(radius), query_batch)
 
     def _search(self, query: Tensor, k: int | None, radius: float | None, query_batch: Tensor | None) -> Neighborhoods:
-        check_positions(self._function, "query_positions", query)
+        if query is not self._given:
+            check_positions(self._function, "query_positions", query)
         if self._positions.shape[1] != query.shape[1]:
             raise ValueError(
                 f"{self._function}: source_positions and query_positions must have the same D, "

@@ -68,8 +68,13 @@ class BoundTree {
     require(dim_ > 0, "positions must have axes");
     if (order) {
       require(static_cast<int64_t>(order->shape(0)) == points.count, "order must have one entry a point");
-      for (int64_t place = 0; place < points.count; ++place)
-        require(order->data()[place] >= 0 && order->data()[place] < points.count, "order must hold indices of points");
+      std::vector<bool> seen(order->shape(0));
+      for (int64_t place = 0; place < points.count; ++place) {
+        const int64_t index = order->data()[place];
+        require(index >= 0 && index < points.count && !seen[static_cast<size_t>(index)],
+                "order must hold the index of every point once");
+        seen[static_cast<size_t>(index)] = true;
+      }
     }
     nb::gil_scoped_release released;
     tree_ = make_search_tree(points, dim_, order ? order->data() : nullptr, cloud_begins, num_threads);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -51,10 +52,10 @@ class SortedRow {
   int64_t count_ = 0;
 };
 
-// Many nearest: a heap with the farthest on top.
-class HeapRow {
+// Many nearest: twice as many candidates as wanted, from time to time cut down to the nearest half.
+class HalvedRow {
  public:
-  explicit HeapRow(int64_t width) : width_(static_cast<size_t>(width)) {}
+  explicit HalvedRow(int64_t width) : width_(static_cast<size_t>(width)) {}
 
   void start(double limit) {
     entries_.clear();
@@ -62,20 +63,23 @@ class HeapRow {
   }
   const Candidate& last() const { return last_; }
   void offer(const Candidate& candidate) {
-    if (entries_.size() == width_) {
-      std::pop_heap(entries_.begin(), entries_.end());
-      entries_.back() = candidate;
-    } else {
-      entries_.push_back(candidate);
-    }
-    std::push_heap(entries_.begin(), entries_.end());
-    if (entries_.size() == width_) last_ = entries_.front();
+    entries_.push_back(candidate);
+    if (entries_.size() == 2 * width_) cut();
   }
-  void finish() { std::sort_heap(entries_.begin(), entries_.end()); }
+  void finish() {
+    if (entries_.size() > width_) cut();
+    std::sort(entries_.begin(), entries_.end());
+  }
   const Candidate* begin() const { return entries_.data(); }
   int64_t count() const { return static_cast<int64_t>(entries_.size()); }
 
  private:
+  void cut() {
+    std::nth_element(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(width_) - 1, entries_.end());
+    entries_.resize(width_);
+    last_ = entries_.back();
+  }
+
   std::vector<Candidate> entries_;
   Candidate last_{};
   size_t width_;

@@ -11,7 +11,7 @@ namespace gridless {
 namespace {
 
 constexpr int kLeafPoints = 16;
-constexpr int64_t kLongestSortedRow = 32;
+constexpr int64_t kLongestSortedRow = 64;
 constexpr int kMostLevels = 48;
 constexpr int64_t kFewQueries = 32;
 
@@ -48,7 +48,6 @@ class Tree final : public SearchTree {
     points_.resize(static_cast<size_t>(num_leaves * dim * kLeafPoints));
     indices_.resize(static_cast<size_t>(num_leaves * kLeafPoints));
     build(order, num_threads);
-    positions_ = nullptr;
   }
 
   void knn(const Queries& queries, int64_t k, int64_t* indices, int64_t* counts, int num_threads) const override {
@@ -102,7 +101,7 @@ class Tree final : public SearchTree {
     for (int64_t cloud = 0; cloud < static_cast<int64_t>(clouds_.size()); ++cloud)
       if (clouds_[static_cast<size_t>(cloud)].num_points > 0) nodes.push_back({cloud, 0, 0});
     // Level by level until there are enough subtrees to keep all threads busy.
-    while (!nodes.empty() && static_cast<int64_t>(nodes.size()) < 16 * num_threads) {
+    while (!nodes.empty() && static_cast<int64_t>(nodes.size()) < 4 * num_threads) {
       parallel_for(num_threads, static_cast<int64_t>(nodes.size()),
                    [&](int64_t task, int) { split(nodes[static_cast<size_t>(task)], entries.data()); });
       std::vector<Node> children;
@@ -219,6 +218,18 @@ class Tree final : public SearchTree {
       return order;
     }
     const int64_t num_leaves = static_cast<int64_t>(indices_.size()) / kLeafPoints;
+    // Most searches are among the points themselves, whose leaves are known. Should other numbers have come to lie at
+    // the same address, they are visited in a worse order, no more.
+    if (queries.positions.data == positions_ && count == num_points_) {
+      auto place = order.begin();
+      for (const CloudTree& tree : clouds_) {
+        for (int64_t leaf = 0; leaf <= tree.num_inner(); ++leaf) {
+          const int64_t* begin = indices_.data() + (tree.first_leaf + leaf) * kLeafPoints;
+          place = std::copy(begin, begin + (tree.leaf_begin(leaf + 1) - tree.leaf_begin(leaf)), place);
+        }
+      }
+      return order;
+    }
     std::vector<int64_t> leaves(static_cast<size_t>(count));
     parallel_for(num_threads, num_blocks(queries), [&](int64_t block, int) {
       std::vector<double> point(static_cast<size_t>(dim()));
@@ -253,7 +264,7 @@ class Tree final : public SearchTree {
     if (k <= kLongestSortedRow)
       each_row(queries, order, limit, num_threads, [k] { return SortedRow(k); }, write);
     else
-      each_row(queries, order, limit, num_threads, [k] { return HeapRow(k); }, write);
+      each_row(queries, order, limit, num_threads, [k] { return HalvedRow(k); }, write);
   }
 
   template <class MakeRow, class Write>
@@ -328,15 +339,23 @@ class Tree final : public SearchTree {
         squared[place] += difference * difference;
       }
     }
-    for (int64_t place = 0; place < count; ++place) {
-      const Candidate candidate{squared[place], indices[place]};
+    // Which can enter the row is found without branches, since nobody could predict them.
+    int entering[kLeafPoints];
+    int num_entering = 0;
+    const double limit = row.last().squared;
+    for (int place = 0; place < count; ++place) {
+      entering[num_entering] = place;
+      num_entering += squared[place] <= limit;
+    }
+    for (int next = 0; next < num_entering; ++next) {
+      const Candidate candidate{squared[entering[next]], indices[entering[next]]};
       if (candidate < row.last()) row.offer(candidate);
     }
   }
 
   int run_time_dim_;
   int64_t num_points_;
-  const T* positions_;  // while building
+  const T* positions_;  // read while building only
   std::vector<CloudTree> clouds_;
   std::vector<T> boxes_;  // per inner node and axis: low ends of both children, then high ends
   std::vector<int64_t> least_;  // per inner node: lowest index in each child
