@@ -33,9 +33,9 @@ $(VENV)/.bench_installed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]" || true
 	touch $@
 
-# All cases, or make bench CASES="name name"
+# All cases, or make bench CASES="name name"; threads wait as they do for anybody who imports the package.
 bench: $(VENV)/.bench_installed
-	$(BIN)/python -m benchmarks $(CASES)
+	env -u GOMP_SPINCOUNT $(BIN)/python -m benchmarks $(CASES)
 
 # The compiled pair loop against plain loops, watched for races and for reads and writes out of bounds.
 sanitize:

@@ -26,7 +26,7 @@ from gridless.ops.workspace import Workspace
 
 # Numbers in one block's P, in its T and in its messages: they stay in the last-level cache, and each product is large
 # enough to pay for bringing W into the form that the product wants it in.
-_BLOCK_NUMBERS = 2**21
+_BLOCK_NUMBERS = 2**20
 # Rows are visited in another order where features exceed what is left of the last-level cache.
 _CACHE_BYTES = 2**23
 _SAMPLED_ROWS = 256
