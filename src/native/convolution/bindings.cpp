@@ -186,14 +186,11 @@ class BoundPairLoop {
             "transformed must be [rows, width, channels] and some slack");
     require_size(row_values, rows * problem.channels, "row values must be [rows, channels]");
     require_size(row_sums, rows * problem.channels, "row sums must be [rows, channels]");
-    const bool contracts_rows = gradients_.columns || gradients_.phi || !gradients_.layers.empty() ||
-                                gradients_.window || gradients_.row_positions || gradients_.column_positions ||
-                                gradients_.row_extents || gradients_.column_extents;
-    require(!contracts_rows || (problem.depthwise ? row_values.has_value() : transformed.has_value()),
+    require(!(gradients_.columns || gradients_.pull_back()) ||
+                (problem.depthwise ? row_values.has_value() : transformed.has_value()),
             "these gradients need the row side");
     require(!gradients_.depthwise || row_values, "the depthwise gradient needs row values");
-    require(!(aggregated || row_sums || gradients_.depthwise || contracts_rows) || problem.column_features ||
-                (!aggregated && !row_sums && !gradients_.depthwise && !wants_kernel()),
+    require(!(aggregated || row_sums || gradients_.depthwise || gradients_.pull_back()) || problem.column_features,
             "features are missing");
     PairBlock<T> block;
     block.first_row = first_row;
@@ -222,10 +219,6 @@ class BoundPairLoop {
   static const Index& checked(const Index& offsets) {
     require(offsets.shape(0) >= 1, "offsets must not be empty");
     return offsets;
-  }
-  bool wants_kernel() const {
-    return gradients_.phi || !gradients_.layers.empty() || gradients_.window || gradients_.row_positions ||
-           gradients_.column_positions || gradients_.row_extents || gradients_.column_extents;
   }
 
   Index offsets_, columns_;

@@ -140,9 +140,8 @@ typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& bl
   sums += gradients.window ? kernels_->vector_lanes : 0;
   layout.sums_numbers = whole_lines(sums);
   layout.sums = take(sizeof(T) * static_cast<std::size_t>(layout.sums_numbers * layout.max_tasks));
-  const bool lists = gradients.columns || gradients.column_positions || gradients.column_extents;
-  layout.list_starts = take(lists ? sizeof(int64_t) * static_cast<std::size_t>(layout.max_tasks) * (kScatterBuckets + 1) : 0);
-  layout.list_order = take(lists ? sizeof(int32_t) * static_cast<std::size_t>(max_slots) : 0);
+  layout.list_starts = take(gradients.scatter() ? sizeof(int64_t) * static_cast<std::size_t>(layout.max_tasks) * (kScatterBuckets + 1) : 0);
+  layout.list_order = take(gradients.scatter() ? sizeof(int32_t) * static_cast<std::size_t>(max_slots) : 0);
   layout.end = place + kAlignment;
   return layout;
 }
@@ -206,9 +205,6 @@ template <class T>
 void PairLoop<T>::run(const PairBlock<T>& block) {
   const int64_t block_slot = problem_.offsets[block.first_row];
   const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row, max_tasks_);
-  const bool to_columns = gradients_.columns || gradients_.column_positions || gradients_.column_extents;
-  const bool to_kernel = !gradients_.layers.empty() || gradients_.window || gradients_.row_positions ||
-                         gradients_.column_positions || gradients_.row_extents || gradients_.column_extents;
   const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
   const int64_t num_depthwise_sums = gradients_.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
 
@@ -225,7 +221,7 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
     task.row_values = block.row_values;
     task.row_sums = block.row_sums;
     task.messages = gradients_.columns ? messages_ : nullptr;
-    task.pull_back = to_kernel || gradients_.phi;
+    task.pull_back = gradients_.pull_back();
     T* sums = sums_ + index * sums_numbers_;
     task.layer_gradients = gradients_.layers.empty() ? nullptr : sums;
     task.depthwise_gradients = gradients_.depthwise ? sums + num_layer_sums : nullptr;
@@ -236,10 +232,10 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
     task.grad_column_extents = gradients_.column_extents ? column_extents_ : nullptr;
     task.scratch = scratch_ + thread * scratch_numbers_;
     if (task.first_row < task.last_row) kernels_->run(problem_, task);
-    if (to_columns)
+    if (gradients_.scatter())
       list_columns(index, problem_.offsets[task.first_row], problem_.offsets[task.last_row], block_slot);
   });
-  if (!to_columns) return;
+  if (!gradients_.scatter()) return;
   // A column is in one bucket only and its values come in the order of the slots: no race, and always the same bits.
   const ScatterLists lists{problem_.columns + block_slot, list_starts_, list_order_};
   parallel_for(num_threads_, kScatterBuckets, [&](int64_t index, int) {

@@ -23,6 +23,13 @@ struct PairGradients {
   T* depthwise = nullptr;                  // [H, C], written by finish()
   T* window = nullptr;                     // [1], written by finish()
   bool phi = false;                        // ∂φ of kernels that are evaluated elsewhere
+
+  // Whether anything is wanted that goes through ∂φ.
+  bool pull_back() const {
+    return phi || !layers.empty() || window || row_positions || column_positions || row_extents || column_extents;
+  }
+  // Whether anything is summed over the slots of a column.
+  bool scatter() const { return columns || column_positions || column_extents; }
 };
 
 // The arrays of one block, see PairTask.

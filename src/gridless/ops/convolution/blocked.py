@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from gridless.ops.convolution.blocks import Block, blocks
-from gridless.ops.convolution.kernel import compute_dtype
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import add_rows, phi_and_pull_back
+from gridless.ops.dtypes import compute_dtype
 from gridless.ops.workspace import Workspace
 
 _workspace = Workspace()

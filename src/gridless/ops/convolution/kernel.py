@@ -72,8 +72,3 @@ class Kernel:
         extents = torch.where(extents > torch.finfo(z.dtype).tiny ** 0.25, extents, 1.0)
         u = z.square().sum(dim=1) / extents.square()
         return WINDOWS[self.window](u, self.window_parameters)
-
-
-def compute_dtype(features: Tensor) -> torch.dtype:
-    """Sums are taken in float64 for float64 features and in float32 for everything narrower."""
-    return torch.float64 if features.dtype == torch.float64 else torch.float32

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from gridless import native
-from gridless.ops.convolution.kernel import compute_dtype
+from gridless.ops import pair_loop
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import Slots, add_rows, phi_and_pull_back
 from gridless.ops.convolution.windows import NO_WINDOW
+from gridless.ops.dtypes import compute_dtype
 from gridless.ops.rows import pair_rows
 from gridless.ops.workspace import Workspace
 
@@ -54,7 +55,7 @@ def forward(problem: Problem) -> Tensor:
     shape = (problem.query_positions.shape[0], problem.weight.shape[-1])
     out = torch.empty(shape, dtype=dtype) if sweep.rows_are_queries else torch.zeros(shape, dtype=dtype)
     if sweep.rows_are_queries:
-        sweep.set_features(features)
+        pair_loop.set_features(sweep.loop, features)
     for block in sweep.blocks(columns=None if sweep.rows_are_queries else out):
         if problem.depthwise:
             sums = block.values_to_write(out)
@@ -75,11 +76,10 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     dtype, features = sweep.dtype, problem.features.detach()
     grad_out = grad_out.detach().to(dtype).contiguous()
     tensors = problem.differentiable()
-    totals = {name: torch.zeros_like(tensors[name], dtype=dtype) for name in tensors if name in wanted}
-    totals = {name: total.contiguous() for name, total in totals.items()}
+    totals = {name: torch.zeros(tensors[name].shape, dtype=dtype) for name in tensors if name in wanted}
     behind_phi = [name for name in totals if name not in ("features", "weight")]
     rows, columns = (grad_out, features) if sweep.rows_are_queries else (features, grad_out)
-    sweep.set_features(columns)
+    pair_loop.set_features(sweep.loop, columns)
     column_gradient = totals.get("features") if sweep.rows_are_queries else None
     row_gradient = None if sweep.rows_are_queries else totals.get("features")
     grad_weight = torch.zeros_like(sweep.weight) if "weight" in totals and not problem.depthwise else None
@@ -146,11 +146,9 @@ class _Sweep:
                 self.offsets = torch.empty(num_sources + 1, dtype=torch.int64)
                 extension.transpose_rows(indices, num_sources, self.pairs, self.offsets)
                 self.columns = pair_rows(offsets, indices.numel())[self.pairs]
-            loop = extension.PairLoopFloat64 if self.dtype == torch.float64 else extension.PairLoopFloat32
-            self.loop = loop(
-                self.offsets, self.columns, num_columns, self.width, self.channels, torch.get_num_threads(),
-                native.instruction_set(),
-            )  # fmt: skip
+            self.loop = pair_loop.make_loop(
+                self.dtype, self.offsets, self.columns, num_columns, self.width, self.channels
+            )
         except IndexError as error:
             raise ValueError(f"continuous_conv: {error}") from None
         if self.fused:
@@ -163,13 +161,6 @@ class _Sweep:
             # [C_row, H · C_col]
             weight = problem.weight_from_columns(self.rows_are_queries, self.dtype).detach()
             self.weight = weight.flatten(0, 1).T.contiguous()
-
-    def set_features(self, features: Tensor) -> None:
-        """[num_columns, C_col]; bfloat16 is widened inside the loop, float16 here."""
-        if features.dtype == torch.bfloat16 and self.dtype == torch.float32:
-            self.loop.set_features(features.contiguous().view(torch.int16))
-        else:
-            self.loop.set_features(features.to(self.dtype).contiguous())
 
     def weight_gradient(self, gradient: Tensor) -> Tensor:
         """From [C_row, H · C_col] to the shape of W."""
@@ -207,7 +198,7 @@ class _Sweep:
             if any(name.startswith("basis.") for name in behind_phi):
                 layers = [torch.empty_like(layer) for layer in self.layers]
         self.loop.want(**wanted, layers=layers, phi=bool(behind_phi) and not self.fused)
-        self.loop.start(_workspace.take("pair loop", (self.loop.workspace_bytes(),), torch.empty(0, dtype=torch.uint8)))
+        pair_loop.start(self.loop)
         for first, last in itertools.pairwise(bounds):
             yield _Block(self, first, last, totals, [] if self.fused else behind_phi)
         self.loop.finish()

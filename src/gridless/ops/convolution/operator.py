@@ -15,9 +15,10 @@ from torch import Tensor
 from gridless.errors import UnsupportedError
 from gridless.ops.convolution import blocked, native
 from gridless.ops.convolution.blocks import Block, blocks
-from gridless.ops.convolution.kernel import Kernel, compute_dtype
+from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import evaluate_phi
+from gridless.ops.dtypes import compute_dtype
 
 
 def _problem(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gridless.ops.convolution.basis import GIVEN
-from gridless.ops.convolution.kernel import Kernel, PairInputs, compute_dtype
+from gridless.ops.convolution.kernel import Kernel, PairInputs
+from gridless.ops.dtypes import compute_dtype
 from gridless.ops.rows import pair_rows
 
 

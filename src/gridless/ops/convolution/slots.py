@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from gridless.ops.convolution.basis import BASES, GIVEN
-from gridless.ops.convolution.kernel import Kernel, PairInputs, compute_dtype
+from gridless.ops.convolution.kernel import Kernel, PairInputs
 from gridless.ops.convolution.problem import Problem
+from gridless.ops.dtypes import compute_dtype
 
 PullBack = Callable[[Tensor], dict[str, Tensor]]
 
