@@ -76,7 +76,7 @@ def largest_of_rows(features: Tensor, indices: Tensor, offsets: Tensor) -> Tenso
     places = torch.zeros(len(offsets) - 1, features.shape[1], dtype=torch.int64)
     if places.numel():
         loop = make_loop(compute_dtype(features), offsets, indices, len(features), 1, features.shape[1])
-        set_features(loop, features)
+        set_features(loop, features.to(compute_dtype(features)))
         loop.find_largest(places)
     return places
 
