@@ -24,6 +24,7 @@ class _PairLoop:
     def padded_channels(self) -> int: ...
     def set_features(self, features: Tensor) -> None: ...
     def set_depthwise(self, weight: Tensor) -> None: ...
+    def set_weight(self, weight: Tensor) -> None: ...
     def set_kernel(
         self, activation: str, layers: list[Tensor], row_positions: Tensor, column_positions: Tensor, sign: int
     ) -> None: ...
@@ -37,6 +38,7 @@ class _PairLoop:
         row_extents: Tensor | None = None,
         column_extents: Tensor | None = None,
         layers: list[Tensor] = ...,
+        weight: Tensor | None = None,
         depthwise: Tensor | None = None,
         window: Tensor | None = None,
         phi: bool = False,
@@ -49,8 +51,6 @@ class _PairLoop:
         last_row: int,
         phi: Tensor | None = None,
         grad_phi: Tensor | None = None,
-        aggregated: Tensor | None = None,
-        transformed: Tensor | None = None,
         row_values: Tensor | None = None,
         row_sums: Tensor | None = None,
     ) -> None: ...

@@ -74,6 +74,16 @@ class BoundPairLoop {
     kept_.push_back(nb::cast(weight));
   }
 
+  // [H, C, C_row]
+  void set_weight(ConstArray<T> weight) {
+    const PairProblem<T>& problem = loop_.problem();
+    require(weight.ndim() == 3 && static_cast<int>(weight.shape(0)) == problem.width &&
+                static_cast<int>(weight.shape(1)) == problem.channels && weight.shape(2) > 0,
+            "weights must be [width, channels, row channels]");
+    loop_.set_weight(weight.data(), static_cast<int>(weight.shape(2)));
+    kept_.push_back(nb::cast(weight));
+  }
+
   void set_kernel(const std::string& activation, const std::vector<ConstArray<T>>& layers, AnyArray row_positions,
                   AnyArray column_positions, int sign) {
     PairProblem<T>& problem = loop_.problem();
@@ -130,13 +140,15 @@ class BoundPairLoop {
   void want(std::optional<Array<T>> columns, std::optional<Array<T>> row_positions,
             std::optional<Array<T>> column_positions, std::optional<Array<T>> row_extents,
             std::optional<Array<T>> column_extents, const std::vector<Array<T>>& layers,
-            std::optional<Array<T>> depthwise, std::optional<Array<T>> window, bool phi) {
+            std::optional<Array<T>> weight, std::optional<Array<T>> depthwise, std::optional<Array<T>> window, bool phi) {
     const PairProblem<T>& problem = loop_.problem();
     require_size(columns, problem.num_columns * problem.channels, "column gradient must be [num_columns, channels]");
     require_size(row_positions, problem.num_rows * problem.dim, "row position gradient must be [num_rows, D]");
     require_size(column_positions, problem.num_columns * problem.dim, "column position gradient must be [num_columns, D]");
     require_size(row_extents, problem.num_rows, "row extent gradient must be [num_rows]");
     require_size(column_extents, problem.num_columns, "column extent gradient must be [num_columns]");
+    require_size(weight, int64_t{problem.width} * problem.channels * problem.row_channels,
+                 "weight gradient must be [width, channels, row channels]");
     require_size(depthwise, int64_t{problem.width} * problem.channels, "depthwise gradient must be [width, channels]");
     require_size(window, 1, "window gradient must be one number");
     require(layers.empty() || static_cast<int>(layers.size()) == problem.num_layers, "one gradient for each layer");
@@ -153,10 +165,11 @@ class BoundPairLoop {
     gradients_.column_positions = data_of(column_positions);
     gradients_.row_extents = data_of(row_extents);
     gradients_.column_extents = data_of(column_extents);
+    gradients_.weight = data_of(weight);
     gradients_.depthwise = data_of(depthwise);
     gradients_.window = data_of(window);
     gradients_.phi = phi;
-    for (const auto& array : {columns, row_positions, column_positions, row_extents, column_extents, depthwise, window})
+    for (const auto& array : {columns, row_positions, column_positions, row_extents, column_extents, weight, depthwise, window})
       if (array) kept_.push_back(nb::cast(*array));
   }
 
@@ -170,35 +183,27 @@ class BoundPairLoop {
   }
 
   void run(int64_t first_row, int64_t last_row, std::optional<ConstArray<T>> phi, std::optional<Array<T>> grad_phi,
-           std::optional<Array<T>> aggregated, std::optional<ConstArray<T>> transformed,
            std::optional<ConstArray<T>> row_values, std::optional<Array<T>> row_sums) {
     const PairProblem<T>& problem = loop_.problem();
     require(started_, "start comes before run");
     require(0 <= first_row && first_row <= last_row && last_row <= problem.num_rows, "rows outside the problem");
+    require(problem.depthwise || problem.row_channels > 0, "weights are missing");
     const int64_t rows = last_row - first_row;
     const int64_t slots = problem.offsets[last_row] - problem.offsets[first_row];
-    const int64_t products = rows * problem.width * problem.channels;
+    const int64_t row_channels = problem.depthwise ? problem.channels : problem.row_channels;
     require(phi.has_value() == (problem.num_layers == 0), "φ is given where there are no layers");
     require_size(phi, slots * problem.width, "φ must be [slots, width]");
     require_size(grad_phi, slots * problem.width, "φ's gradient must be [slots, width]");
-    require_size(aggregated, products, "aggregated must be [rows, width, channels]");
-    require(!transformed || static_cast<int64_t>(transformed->size()) >= products + kMostVectorLanes,
-            "transformed must be [rows, width, channels] and some slack");
-    require_size(row_values, rows * problem.channels, "row values must be [rows, channels]");
-    require_size(row_sums, rows * problem.channels, "row sums must be [rows, channels]");
-    require(!(gradients_.columns || gradients_.pull_back()) ||
-                (problem.depthwise ? row_values.has_value() : transformed.has_value()),
-            "these gradients need the row side");
-    require(!gradients_.depthwise || row_values, "the depthwise gradient needs row values");
-    require(!(aggregated || row_sums || gradients_.depthwise || gradients_.pull_back()) || problem.column_features,
-            "features are missing");
+    require_size(row_values, rows * row_channels, "row values must be [rows, row channels]");
+    require_size(row_sums, rows * row_channels, "row sums must be [rows, row channels]");
+    const bool weights = gradients_.weight || gradients_.depthwise;
+    require(!(gradients_.columns || gradients_.pull_back() || weights) || row_values, "these gradients need row values");
+    require(!(row_sums || gradients_.pull_back() || weights) || problem.column_features, "features are missing");
     PairBlock<T> block;
     block.first_row = first_row;
     block.last_row = last_row;
     block.phi = data_of(phi);
     block.grad_phi = data_of(grad_phi);
-    block.aggregated = data_of(aggregated);
-    block.transformed = data_of(transformed);
     block.row_values = data_of(row_values);
     block.row_sums = data_of(row_sums);
     nb::gil_scoped_release released;
@@ -239,6 +244,7 @@ void bind(nb::module_& module, const char* name) {
       .def_prop_ro("padded_channels", &Loop::padded_channels)
       .def("set_features", &Loop::set_features)
       .def("set_depthwise", &Loop::set_depthwise)
+      .def("set_weight", &Loop::set_weight)
       .def("set_kernel", &Loop::set_kernel, nb::arg("activation"), nb::arg("layers"), nb::arg("row_positions"),
            nb::arg("column_positions"), nb::arg("sign"))
       .def("set_window", &Loop::set_window, nb::arg("window"), nb::arg("parameter"), nb::arg("extents"),
@@ -247,12 +253,11 @@ void bind(nb::module_& module, const char* name) {
       .def("want", &Loop::want, nb::arg("columns").none() = nb::none(), nb::arg("row_positions").none() = nb::none(),
            nb::arg("column_positions").none() = nb::none(), nb::arg("row_extents").none() = nb::none(),
            nb::arg("column_extents").none() = nb::none(), nb::arg("layers") = std::vector<Array<T>>{},
-           nb::arg("depthwise").none() = nb::none(), nb::arg("window").none() = nb::none(), nb::arg("phi") = false)
+           nb::arg("weight").none() = nb::none(), nb::arg("depthwise").none() = nb::none(), nb::arg("window").none() = nb::none(), nb::arg("phi") = false)
       .def("workspace_bytes", &Loop::workspace_bytes)
       .def("start", &Loop::start, nb::arg("workspace"))
       .def("run", &Loop::run, nb::arg("first_row"), nb::arg("last_row"), nb::arg("phi").none() = nb::none(),
-           nb::arg("grad_phi").none() = nb::none(), nb::arg("aggregated").none() = nb::none(),
-           nb::arg("transformed").none() = nb::none(), nb::arg("row_values").none() = nb::none(),
+           nb::arg("grad_phi").none() = nb::none(), nb::arg("row_values").none() = nb::none(),
            nb::arg("row_sums").none() = nb::none())
       .def("find_largest", &Loop::find_largest, nb::arg("places"))
       .def("finish", &Loop::finish);

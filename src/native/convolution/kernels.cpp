@@ -1,6 +1,7 @@
 // The pair loop (pair_problem.hpp), compiled once for each instruction set.
 #include <cstddef>
 
+#include "convolution/packed_products.hpp"
 #include "convolution/pair_problem.hpp"
 #include "convolution/tile_kernel.hpp"
 #include "convolution/tile_products.hpp"
@@ -23,9 +24,12 @@ struct Scratch {
   T* grad_phi;     // [H, kTileRow]
   T* features;     // [segment, padded C]
   T* transposed;   // [padded C, kTileRow]
-  T* aggregated;   // [H, padded C], depthwise
-  T* transformed;  // [H, padded C], depthwise
   T* row_values;   // [padded C], depthwise
+
+  // P and T of a panel of rows [rows, H, C] that begins at panel_row; of one row [H, padded C] for depthwise kernels.
+  T* aggregated;
+  T* transformed;
+  int64_t panel_row;
 };
 
 template <class T>
@@ -41,9 +45,10 @@ Scratch<T> lay_out(const PairProblem<T>& problem, T* memory) {
   scratch.grad_phi = take(static_cast<int64_t>(problem.width) * kTileRow);
   scratch.features = take(kTileSlots * padded);
   scratch.transposed = take(padded * kTileRow);
-  scratch.aggregated = take((problem.width + 1) * padded);
-  scratch.transformed = take((problem.width + 1) * padded);
   scratch.row_values = take(padded);
+  scratch.aggregated = take(panel_numbers(problem));
+  scratch.transformed = take(panel_numbers(problem));
+  scratch.panel_row = 0;
   return scratch;
 }
 
@@ -125,12 +130,19 @@ void end_depthwise_row(const PairProblem<T>& problem, const PairTask<T>& task, i
 }
 
 template <class T>
-void write_empty_row(const PairProblem<T>& problem, const PairTask<T>& task, int64_t row) {
-  const int64_t block_row = row - task.block_row;
-  const int64_t size = int64_t{problem.width} * problem.channels;
-  if (task.aggregated) __builtin_memset(task.aggregated + block_row * size, 0, sizeof(T) * static_cast<std::size_t>(size));
-  if (task.row_sums) {
-    T* to = task.row_sums + block_row * problem.channels;
+bool aggregates(const PairTask<T>& task) {
+  return task.aggregated || task.row_sums || task.depthwise_gradients;
+}
+
+template <class T>
+void write_empty_row(const PairProblem<T>& problem, const PairTask<T>& task, int64_t row, Scratch<T>& scratch) {
+  if (!problem.depthwise && aggregates(task)) {
+    const int64_t size = int64_t{problem.width} * problem.channels;
+    T* to = scratch.aggregated + (row - scratch.panel_row) * size;
+    __builtin_memset(to, 0, sizeof(T) * static_cast<std::size_t>(size));
+  }
+  if (problem.depthwise && task.row_sums) {
+    T* to = task.row_sums + (row - task.block_row) * problem.channels;
     __builtin_memset(to, 0, sizeof(T) * static_cast<std::size_t>(problem.channels));
   }
 }
@@ -141,36 +153,30 @@ void contract_segment(const PairProblem<T>& problem, const PairTask<T>& task, co
   const int width = problem.width, channels = problem.channels, padded = problem.padded_channels;
   const int num_slots = segment.end - segment.begin;
   const int64_t first_slot = tile_slot + segment.begin;
-  const int64_t row_size = int64_t{width} * channels;
   const T* phi = scratch.kernel.phi(problem) + segment.begin;
   const bool depthwise = problem.depthwise != nullptr;
-  const bool aggregates = task.aggregated || task.row_sums || task.depthwise_gradients;
+  const int unit_row = depthwise ? padded : channels;
+  const int64_t place = depthwise ? 0 : (segment.row - scratch.panel_row) * width * channels;
+  const T* transformed = scratch.transformed + place;
   if (depthwise && segment.first) begin_depthwise_row(problem, task, segment.row, scratch);
-  if (aggregates || task.pull_back) {
+  if (aggregates(task) || task.pull_back) {
     for (int slot = 0; slot < num_slots; ++slot)
       load_feature_row(problem, problem.columns[first_slot + slot], scratch.features + int64_t{slot} * padded);
   }
-  if (aggregates) {
-    if (depthwise) {
-      product<T>(width, padded, num_slots, phi, kTileRow, 1, scratch.features, padded, scratch.aggregated, padded,
-                 !segment.first);
-      if (segment.last) end_depthwise_row(problem, task, segment.row, scratch);
-    } else {
-      product<T>(width, channels, num_slots, phi, kTileRow, 1, scratch.features, padded,
-                 task.aggregated + (segment.row - task.block_row) * row_size, channels, !segment.first);
-    }
+  if (aggregates(task)) {
+    product<T>(width, unit_row, num_slots, phi, kTileRow, 1, scratch.features, padded, scratch.aggregated + place,
+               unit_row, !segment.first);
+    if (depthwise && segment.last) end_depthwise_row(problem, task, segment.row, scratch);
   }
-  const T* transformed = depthwise ? scratch.transformed : task.transformed + (segment.row - task.block_row) * row_size;
-  const int64_t transformed_row = depthwise ? padded : channels;
   if (task.messages) {
-    product<T>(num_slots, padded, width, phi, 1, kTileRow, transformed, transformed_row,
+    product<T>(num_slots, padded, width, phi, 1, kTileRow, transformed, unit_row,
                task.messages + (first_slot - task.block_slot) * padded, padded, false);
   }
   if (task.pull_back) {
     transpose(num_slots, padded, scratch.features, padded, scratch.transposed, kTileRow);
     // Whole vectors of slots: what spills over is written again by the next segment, or cleared after the last one.
     const int whole = (num_slots + kVectorLanes<T> - 1) / kVectorLanes<T> * kVectorLanes<T>;
-    product<T>(width, whole, channels, transformed, transformed_row, 1, scratch.transposed, kTileRow,
+    product<T>(width, whole, channels, transformed, unit_row, 1, scratch.transposed, kTileRow,
                scratch.grad_phi + segment.begin, kTileRow, false);
   }
 }
@@ -211,22 +217,23 @@ void pull_back_tile(const PairProblem<T>& problem, const PairTask<T>& task, cons
   }
 }
 
+// The slots of consecutive rows, tile by tile.
 template <class T>
-void run(const PairProblem<T>& problem, const PairTask<T>& task) {
-  Scratch<T> scratch = lay_out(problem, task.scratch);
-  const bool needs_features = task.aggregated || task.row_sums || task.depthwise_gradients || task.pull_back;
+void run_tiles(const PairProblem<T>& problem, const PairTask<T>& task, int64_t first_row, int64_t last_row,
+               Scratch<T>& scratch) {
+  const bool needs_features = aggregates(task) || task.pull_back;
   Segment segments[kTileSlots];
   int32_t slot_rows[kTileSlots];
-  int64_t row = task.first_row;
+  int64_t row = first_row;
   int64_t slot = problem.offsets[row];
-  while (row < task.last_row) {
+  while (row < last_row) {
     // A tile takes whole rows as long as they fit; only rows longer than a tile are cut.
     const int64_t tile_slot = slot, tile_row = row;
     int num_segments = 0, num_slots = 0;
-    while (row < task.last_row && num_slots < kTileSlots) {
+    while (row < last_row && num_slots < kTileSlots) {
       const int64_t begin = problem.offsets[row], end = problem.offsets[row + 1];
       if (begin == end) {
-        write_empty_row(problem, task, row);
+        write_empty_row(problem, task, row, scratch);
         ++row;
         continue;
       }
@@ -253,6 +260,39 @@ void run(const PairProblem<T>& problem, const PairTask<T>& task) {
       contract_segment(problem, task, segments[index], tile_slot, scratch);
     if (task.pull_back) pull_back_tile(problem, task, segments, num_segments, tile_slot, num_slots, scratch);
   }
+}
+
+template <class T>
+void run(const PairProblem<T>& problem, const PairTask<T>& task) {
+  Scratch<T> scratch = lay_out(problem, task.scratch);
+  if (problem.depthwise) {
+    run_tiles(problem, task, task.first_row, task.last_row, scratch);
+    return;
+  }
+  const int64_t row_size = int64_t{problem.width} * problem.channels;
+  for (int64_t first = task.first_row; first < task.last_row; first += panel_rows(problem)) {
+    const int64_t last = first + panel_rows(problem) < task.last_row ? first + panel_rows(problem) : task.last_row;
+    const int num_rows = static_cast<int>(last - first);
+    const int64_t block_row = first - task.block_row;
+    scratch.panel_row = first;
+    if (task.aggregated) scratch.aggregated = task.aggregated + block_row * row_size;
+    if (task.messages || task.pull_back) {
+      packed_product<T>(num_rows, row_size, problem.row_channels, task.row_values + block_row * problem.row_channels,
+                        problem.weight_from_rows, scratch.transformed);
+    }
+    run_tiles(problem, task, first, last, scratch);
+    if (task.row_sums) {
+      packed_product<T>(num_rows, problem.row_channels, row_size, scratch.aggregated, problem.weight_to_rows,
+                        task.row_sums + block_row * problem.row_channels);
+    }
+  }
+}
+
+template <class T>
+void add_weight_gradient(const T* aggregated, const T* row_values, int64_t num_rows, int64_t row_size, int row_channels,
+                         int64_t first_panel, int64_t last_panel, T* gradient, T* scratch) {
+  add_transposed_product<T>(row_values, row_channels, aggregated, row_size, num_rows, first_panel, last_panel, gradient,
+                            scratch);
 }
 
 template <class T>
@@ -297,8 +337,10 @@ void largest(const int64_t* offsets, const int64_t* columns, int64_t first_row, 
 
 }  // namespace
 
-const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>, &largest<float>};
-const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>, &largest<double>};
+const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>,
+                                            &add_weight_gradient<float>, &largest<float>};
+const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>,
+                                              &add_weight_gradient<double>, &largest<double>};
 
 }  // namespace GRIDLESS_INSTRUCTION_SET
 }  // namespace gridless

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kMostTasks = 32;        // of one block: enough for balance, few enough sums to add up
 constexpr int64_t kFewestTaskSlots = 1024;
+constexpr int64_t kPanelsTogether = 4;    // of one task that sums up ∂W
 constexpr int64_t kCheckedTogether = 1 << 16;
 constexpr std::size_t kAlignment = 64;
 
@@ -97,7 +98,8 @@ std::vector<int64_t> PairLoop<T>::cut_into_blocks(int64_t max_rows, int64_t max_
 // How the workspace is cut up.
 template <class T>
 struct PairLoop<T>::Layout {
-  std::size_t scratch, messages, column_positions, column_extents, sums, list_starts, list_order, end;
+  std::size_t scratch, weight_to_rows, weight_from_rows, weight_gradient, gradient_scratch, aggregated, messages,
+       column_positions, column_extents, sums, list_starts, list_order, end;
   int64_t scratch_numbers, sums_numbers, max_tasks;
 };
 
@@ -112,9 +114,11 @@ int64_t PairLoop<T>::num_layer_weights() const {
 template <class T>
 typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& blocks,
                                                   const PairGradients<T>& gradients) const {
-  int64_t max_slots = 0;
-  for (std::size_t block = 0; block + 1 < blocks.size(); ++block)
+  int64_t max_slots = 0, max_rows = 0;
+  for (std::size_t block = 0; block + 1 < blocks.size(); ++block) {
+    max_rows = std::max(max_rows, blocks[block + 1] - blocks[block]);
     max_slots = std::max(max_slots, problem_.offsets[blocks[block + 1]] - problem_.offsets[blocks[block]]);
+  }
   Layout layout{};
   layout.max_tasks = std::clamp<int64_t>(max_slots / kFewestTaskSlots, 1, kMostTasks);
   std::size_t place = 0;
@@ -123,23 +127,28 @@ typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& bl
     place += (bytes + kAlignment - 1) / kAlignment * kAlignment;
     return begin;
   };
+  const auto take_numbers = [&take](int64_t numbers) { return take(sizeof(T) * static_cast<std::size_t>(numbers)); };
   const std::size_t numbers_of_lines = kAlignment / sizeof(T);
   const auto whole_lines = [&](int64_t numbers) {
     return static_cast<int64_t>((static_cast<std::size_t>(numbers) + numbers_of_lines - 1) / numbers_of_lines *
                                 numbers_of_lines);
   };
   layout.scratch_numbers = whole_lines(gridless::scratch_numbers(problem_));
-  layout.scratch = take(sizeof(T) * static_cast<std::size_t>(layout.scratch_numbers * num_threads_));
-  const int64_t message_numbers = gradients.columns ? max_slots * problem_.padded_channels : 0;
-  layout.messages = take(sizeof(T) * static_cast<std::size_t>(message_numbers));
-  layout.column_positions =
-      take(sizeof(T) * static_cast<std::size_t>(gradients.column_positions ? max_slots * problem_.dim : 0));
-  layout.column_extents = take(sizeof(T) * static_cast<std::size_t>(gradients.column_extents ? max_slots : 0));
+  layout.scratch = take_numbers(layout.scratch_numbers * num_threads_);
+  const int64_t row_channels = problem_.row_channels;
+  layout.weight_to_rows = take_numbers(in_panels(row_channels) * panel_width() * row_size());
+  layout.weight_from_rows = take_numbers(in_panels(row_size()) * panel_width() * row_channels);
+  layout.weight_gradient = take_numbers(gradients.weight ? in_panels(row_size()) * panel_width() * row_channels : 0);
+  layout.gradient_scratch = take_numbers(gradients.weight ? int64_t{kGradientScratch} * num_threads_ : 0);
+  layout.aggregated = take_numbers(gradients.weight ? max_rows * row_size() + panel_width() : 0);
+  layout.messages = take_numbers(gradients.columns ? max_slots * problem_.padded_channels : 0);
+  layout.column_positions = take_numbers(gradients.column_positions ? max_slots * problem_.dim : 0);
+  layout.column_extents = take_numbers(gradients.column_extents ? max_slots : 0);
   int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
   sums += gradients.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
   sums += gradients.window ? kernels_->vector_lanes : 0;
   layout.sums_numbers = whole_lines(sums);
-  layout.sums = take(sizeof(T) * static_cast<std::size_t>(layout.sums_numbers * layout.max_tasks));
+  layout.sums = take_numbers(layout.sums_numbers * layout.max_tasks);
   layout.list_starts = take(gradients.scatter() ? sizeof(int64_t) * static_cast<std::size_t>(layout.max_tasks) * (kScatterBuckets + 1) : 0);
   layout.list_order = take(gradients.scatter() ? sizeof(int32_t) * static_cast<std::size_t>(max_slots) : 0);
   layout.end = place + kAlignment;
@@ -157,17 +166,60 @@ void PairLoop<T>::start(const std::vector<int64_t>& blocks, const PairGradients<
   const Layout layout = lay_out(blocks, gradients);
   const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(workspace) % kAlignment;
   char* memory = static_cast<char*>(workspace) + (misaligned ? kAlignment - misaligned : 0);
-  scratch_ = reinterpret_cast<T*>(memory + layout.scratch);
-  messages_ = reinterpret_cast<T*>(memory + layout.messages);
-  column_positions_ = reinterpret_cast<T*>(memory + layout.column_positions);
-  column_extents_ = reinterpret_cast<T*>(memory + layout.column_extents);
-  sums_ = reinterpret_cast<T*>(memory + layout.sums);
+  const auto numbers_at = [memory](std::size_t place) { return reinterpret_cast<T*>(memory + place); };
+  scratch_ = numbers_at(layout.scratch);
+  weight_to_rows_ = numbers_at(layout.weight_to_rows);
+  weight_from_rows_ = numbers_at(layout.weight_from_rows);
+  weight_gradient_ = numbers_at(layout.weight_gradient);
+  gradient_scratch_ = numbers_at(layout.gradient_scratch);
+  aggregated_ = numbers_at(layout.aggregated);
+  messages_ = numbers_at(layout.messages);
+  column_positions_ = numbers_at(layout.column_positions);
+  column_extents_ = numbers_at(layout.column_extents);
+  sums_ = numbers_at(layout.sums);
   list_starts_ = reinterpret_cast<int64_t*>(memory + layout.list_starts);
   list_order_ = reinterpret_cast<int32_t*>(memory + layout.list_order);
   scratch_numbers_ = layout.scratch_numbers;
   sums_numbers_ = layout.sums_numbers;
   max_tasks_ = layout.max_tasks;
   std::memset(sums_, 0, sizeof(T) * static_cast<std::size_t>(sums_numbers_ * max_tasks_));
+  if (gradients.weight)
+    std::memset(weight_gradient_, 0, sizeof(T) * static_cast<std::size_t>(in_panels(row_size()) * panel_width() * problem_.row_channels));
+  problem_.weight_to_rows = problem_.weight_from_rows = nullptr;
+}
+
+template <class T>
+void PairLoop<T>::set_weight(const T* weight, int row_channels) {
+  weight_ = weight;
+  problem_.row_channels = row_channels;
+}
+
+template <class T>
+void PairLoop<T>::pack_weight_to_rows() {
+  const int64_t columns = problem_.row_channels, depth = row_size(), width = panel_width();
+  parallel_for(num_threads_, in_panels(columns), [&](int64_t panel, int) {
+    const int64_t first = panel * width, count = std::min(width, columns - first);
+    T* to = weight_to_rows_ + first * depth;
+    for (int64_t k = 0; k < depth; ++k, to += width) {
+      std::copy_n(weight_ + k * columns + first, count, to);
+      std::fill(to + count, to + width, T{0});
+    }
+  });
+  problem_.weight_to_rows = weight_to_rows_;
+}
+
+template <class T>
+void PairLoop<T>::pack_weight_from_rows() {
+  const int64_t columns = row_size(), depth = problem_.row_channels, width = panel_width();
+  parallel_for(num_threads_, in_panels(columns), [&](int64_t panel, int) {
+    const int64_t first = panel * width, count = std::min(width, columns - first);
+    T* to = weight_from_rows_ + first * depth;
+    for (int64_t k = 0; k < depth; ++k, to += width) {
+      for (int64_t column = 0; column < count; ++column) to[column] = weight_[(first + column) * depth + k];
+      std::fill(to + count, to + width, T{0});
+    }
+  });
+  problem_.weight_from_rows = weight_from_rows_;
 }
 
 // Bounds of consecutive rows with about equally many slots.
@@ -207,6 +259,9 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
   const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row, max_tasks_);
   const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
   const int64_t num_depthwise_sums = gradients_.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
+  const bool transforms = gradients_.columns || gradients_.pull_back();
+  if (weight_ && block.row_sums && !problem_.weight_to_rows) pack_weight_to_rows();
+  if (weight_ && transforms && !problem_.weight_from_rows) pack_weight_from_rows();
 
   parallel_for(num_threads_, max_tasks_, [&](int64_t index, int thread) {
     PairTask<T> task{};
@@ -216,8 +271,7 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
     task.block_slot = block_slot;
     task.phi = block.phi;
     task.grad_phi = block.grad_phi;
-    task.aggregated = block.aggregated;
-    task.transformed = block.transformed;
+    task.aggregated = gradients_.weight ? aggregated_ : nullptr;
     task.row_values = block.row_values;
     task.row_sums = block.row_sums;
     task.messages = gradients_.columns ? messages_ : nullptr;
@@ -235,11 +289,21 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
     if (gradients_.scatter())
       list_columns(index, problem_.offsets[task.first_row], problem_.offsets[task.last_row], block_slot);
   });
-  if (!gradients_.scatter()) return;
-  // A column is in one bucket only and its values come in the order of the slots: no race, and always the same bits.
+  // A column is in one bucket only and its values come in the order of the slots, and one task sums up its part of ∂W in
+  // the order of the rows: no race, and always the same bits.
   const ScatterLists lists{problem_.columns + block_slot, list_starts_, list_order_};
-  parallel_for(num_threads_, kScatterBuckets, [&](int64_t index, int) {
-    const int bucket = static_cast<int>(index);
+  const int64_t num_panels = gradients_.weight ? in_panels(row_size()) : 0;
+  const int64_t num_panel_tasks = (num_panels + kPanelsTogether - 1) / kPanelsTogether;
+  const int64_t num_buckets = gradients_.scatter() ? kScatterBuckets : 0;
+  parallel_for(num_threads_, num_panel_tasks + num_buckets, [&](int64_t index, int thread) {
+    if (index < num_panel_tasks) {
+      const int64_t first = index * kPanelsTogether;
+      kernels_->add_weight_gradient(aggregated_, block.row_values, block.last_row - block.first_row, row_size(),
+                                    problem_.row_channels, first, std::min(num_panels, first + kPanelsTogether),
+                                    weight_gradient_, gradient_scratch_ + thread * kGradientScratch);
+      return;
+    }
+    const int bucket = static_cast<int>(index - num_panel_tasks);
     if (gradients_.columns)
       kernels_->scatter(lists, max_tasks_, bucket, messages_, problem_.padded_channels, problem_.channels,
                         gradients_.columns);
@@ -288,6 +352,15 @@ void PairLoop<T>::finish() {
     place += int64_t{problem_.width} * problem_.padded_channels;
   }
   if (gradients_.window) *gradients_.window = total(place, lanes);
+  if (!gradients_.weight) return;
+  const int64_t depth = problem_.row_channels, width = panel_width();
+  parallel_for(num_threads_, in_panels(row_size()), [&](int64_t panel, int) {
+    const int64_t first = panel * width, count = std::min(width, row_size() - first);
+    for (int64_t column = 0; column < count; ++column) {
+      const T* from = weight_gradient_ + first * depth + column;
+      for (int64_t k = 0; k < depth; ++k) gradients_.weight[(first + column) * depth + k] = from[k * width];
+    }
+  });
 }
 
 template class PairLoop<float>;

@@ -20,6 +20,7 @@ struct PairGradients {
   T* row_extents = nullptr;                // [num_rows], added to
   T* column_extents = nullptr;             // [num_columns], added to
   std::vector<T*> layers;                  // [num_out, num_in + 1] each, written by finish()
+  T* weight = nullptr;                     // [H, C, C_row], written by finish()
   T* depthwise = nullptr;                  // [H, C], written by finish()
   T* window = nullptr;                     // [1], written by finish()
   bool phi = false;                        // ∂φ of kernels that are evaluated elsewhere
@@ -32,14 +33,12 @@ struct PairGradients {
   bool scatter() const { return columns || column_positions || column_extents; }
 };
 
-// The arrays of one block, see PairTask.
+// The arrays of one block, see PairTask. Full kernels take row values for gradients, and give row sums where asked.
 template <class T>
 struct PairBlock {
   int64_t first_row = 0, last_row = 0;
   const T* phi = nullptr;
   T* grad_phi = nullptr;
-  T* aggregated = nullptr;
-  const T* transformed = nullptr;
   const T* row_values = nullptr;
   T* row_sums = nullptr;
 };
@@ -59,6 +58,9 @@ class PairLoop {
 
   PairProblem<T>& problem() { return problem_; }
 
+  // W of a full kernel, [H, C, C_row].
+  void set_weight(const T* weight, int row_channels);
+
   // Bounds [num_blocks + 1] of consecutive rows, at most so many rows and, but for longer rows, slots in a block.
   std::vector<int64_t> cut_into_blocks(int64_t max_rows, int64_t max_slots) const;
 
@@ -76,6 +78,11 @@ class PairLoop {
   Layout lay_out(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients) const;
   std::vector<int64_t> share_rows(int64_t first_row, int64_t last_row, int64_t num_tasks) const;
   int64_t num_layer_weights() const;
+  int64_t row_size() const { return int64_t{problem_.width} * problem_.channels; }
+  int64_t panel_width() const { return 2 * int64_t{kernels_->vector_lanes}; }
+  int64_t in_panels(int64_t columns) const { return (columns + panel_width() - 1) / panel_width(); }
+  void pack_weight_to_rows();
+  void pack_weight_from_rows();
   void list_columns(int64_t task, int64_t first_slot, int64_t last_slot, int64_t block_slot);
 
   PairProblem<T> problem_{};
@@ -84,10 +91,16 @@ class PairLoop {
   int64_t num_slots_;
   int num_threads_;
   int64_t max_tasks_ = 1;
+  const T* weight_ = nullptr;
 
   // Parts of the workspace.
   T* scratch_ = nullptr;
   int64_t scratch_numbers_ = 0;
+  T* weight_to_rows_ = nullptr;
+  T* weight_from_rows_ = nullptr;
+  T* weight_gradient_ = nullptr;  // in panels, as weight_from_rows
+  T* gradient_scratch_ = nullptr;
+  T* aggregated_ = nullptr;       // P of a block
   T* messages_ = nullptr;
   T* column_positions_ = nullptr;
   T* column_extents_ = nullptr;

@@ -1,10 +1,15 @@
 // What the pair loop works on: plain data, shared by the copies that are compiled for different instruction sets.
 //
 //   P[row, h, c] = Σ_slots φ[slot, h] f[column(slot), c]              aggregated
+//   s[row, o]    = Σ_hc P[row, h, c] W[h, c, o]                       row sums
+//   T[row, h, c] = Σ_o W[h, c, o] v[row, o]                           row values, transformed
 //   m[slot, c]   = Σ_h φ[slot, h] T[row, h, c]                        messages, summed into their columns
 //   ∂φ[slot, h]  = Σ_c f[column(slot), c] T[row, h, c]                pulled back through the kernel
+//   ∂W[h, c, o]  = Σ_rows P[row, h, c] v[row, o]
 //
-// Slots are the pairs in the order of their rows. Rows are queries and columns sources, or the other way round.
+// Slots are the pairs in the order of their rows. Rows are queries and columns sources, or the other way round. P and T
+// exist for a panel of rows at a time, small enough to stay in the second-level cache. A depthwise kernel is
+// W[h, c, o] = depthwise[h, c] for c = o and 0 elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +21,11 @@ constexpr int kTileRow = 80;         // numbers from one row of a tile to the ne
 constexpr int kMostVectorLanes = 16;
 constexpr int kMaxLayers = 8;
 constexpr int kScatterBuckets = 32;  // columns are dealt to this many tasks that sum into them without a race
+constexpr int kPanelNumbers = 1 << 17;  // of P and of T that a thread holds: they stay in its second-level cache
 constexpr int kTransposeRows = 4;    // features are transposed in groups of so many slots
+
+constexpr int kGradientRows = 64;       // rows that are added to ∂W together
+constexpr int kGradientScratch = kGradientRows * 2 * kMostVectorLanes;
 
 enum class Activation { relu, silu, gelu };
 enum class Window { none, gaussian, polynomial };
@@ -42,6 +51,11 @@ struct PairProblem {
   FeatureType feature_type;
   const T* depthwise;  // [H, padded C]; null for full kernels
 
+  // Full kernels; both forms of W lie in panels (packed_products.hpp).
+  int row_channels;           // C_row
+  const T* weight_to_rows;    // [H C, C_row]
+  const T* weight_from_rows;  // [C_row, H C]
+
   // The kernel, where it is evaluated here (num_layers > 0): z = sign · (row position - column position).
   int num_layers;
   Layer<T> layers[kMaxLayers];
@@ -64,11 +78,10 @@ struct PairTask {
   int64_t block_row, block_slot;  // where the block begins; the arrays below hold one block
   const T* phi;                   // [slots, H], for kernels that are evaluated elsewhere
   T* grad_phi;                    // [slots, H], likewise
-  T* aggregated;                  // [rows, H, C]
-  const T* transformed;           // [rows, H, C]
+  T* aggregated;                  // [rows, H, C], to be kept for ∂W
   T* messages;                    // [slots, padded C]
-  const T* row_values;            // [rows, C], depthwise: T = depthwise · row_values
-  T* row_sums;                    // [rows, C], depthwise: Σ_h depthwise · P
+  const T* row_values;            // [rows, C_row]
+  T* row_sums;                    // [rows, C_row]
   bool pull_back;                 // ∂φ is wanted
   T* layer_gradients;             // sums over this task's slots, one vector of partial sums a weight
   T* depthwise_gradients;         // [H, padded C]
@@ -97,13 +110,29 @@ int64_t widest_layer(const PairProblem<T>& problem) {
   return widest;
 }
 
+// Rows whose P and T are at hand together: whole groups of rows of a product, and whole tiles for many usual row lengths.
+template <class T>
+int64_t panel_rows(const PairProblem<T>& problem) {
+  constexpr int64_t kStep = 12, kFewest = 24, kMost = 96;
+  const int64_t fitting = kPanelNumbers / (int64_t{problem.width} * problem.channels) / kStep * kStep;
+  return fitting < kFewest ? kFewest : fitting > kMost ? kMost : fitting;
+}
+
+// Numbers from the start of one panel's P or T to its end, with what is read in whole vectors past it. Depthwise kernels
+// have one row of them.
+template <class T>
+int64_t panel_numbers(const PairProblem<T>& problem) {
+  if (problem.depthwise) return int64_t{problem.width + 1} * problem.padded_channels;
+  return panel_rows(problem) * problem.width * problem.channels + 2 * kMostVectorLanes;
+}
+
 // Numbers of T that one thread needs besides its registers; the parts are laid out in kernels.cpp.
 template <class T>
 int64_t scratch_numbers(const PairProblem<T>& problem) {
   int64_t rows = 2 * problem.width + 2 * (widest_layer(problem) + 1) + 8 + problem.dim + 2;
   for (int layer = 0; layer < problem.num_layers; ++layer) rows += 2 * problem.layers[layer].num_out + 1;
   const int64_t padded = problem.padded_channels;
-  return rows * kTileRow + kTileSlots * padded + padded * kTileRow + 2 * (problem.width + 1) * padded + 2 * padded +
+  return rows * kTileRow + kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
          64 * kMostVectorLanes;
 }
 
@@ -114,6 +143,9 @@ struct PairKernels {
   void (*run)(const PairProblem<T>&, const PairTask<T>&);
   void (*scatter)(const ScatterLists&, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
                   T* sums);
+  // ∂W += Pᵀ v over a block's rows, for some panels of H C; scratch holds kGradientScratch numbers.
+  void (*add_weight_gradient)(const T* aggregated, const T* row_values, int64_t num_rows, int64_t row_size,
+                              int row_channels, int64_t first_panel, int64_t last_panel, T* gradient, T* scratch);
   // The column of the largest feature of each row and channel, [num_rows, channels]; 0 for empty rows. Rows must be
   // shorter than 2^31.
   void (*largest)(const int64_t* offsets, const int64_t* columns, int64_t first_row, int64_t last_row,

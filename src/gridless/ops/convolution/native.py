@@ -1,11 +1,11 @@
-"""The same sum with the pairs in compiled loops and the dense products in torch's.
+"""The same sum in compiled loops.
 
     P_ihc = Σ_e φ_eh f_jc  →  out = P W ,  ∂W = Pᵀ g
     T = g Wᵀ  →  ∂φ_eh = Σ_c f_jc T_ihc ,  ∂f_jc = Σ_e φ_eh T_ihc
 
-block by block, as in ``blocked``; sources and queries, f and g exchange their parts where that is cheaper. Kernels
-that are ReLU, SiLU or GELU networks are evaluated and differentiated inside the loop, tile by tile in registers and
-first-level cache; φ of any other basis comes from torch, one block at a time.
+as in ``blocked``; sources and queries, f and g exchange their parts where that is cheaper. Kernels that are ReLU, SiLU
+or GELU networks are evaluated and differentiated inside the loop, tile by tile in registers and first-level cache; φ of
+any other basis comes from torch, one block at a time.
 """
 
 from __future__ import annotations
@@ -23,22 +23,14 @@ from gridless.ops.convolution.slots import Slots, add_rows, phi_and_pull_back
 from gridless.ops.convolution.windows import NO_WINDOW
 from gridless.ops.dtypes import compute_dtype
 from gridless.ops.rows import pair_rows
-from gridless.ops.workspace import Workspace
 
-# Numbers in one block's P, in its T and in its messages: they stay in the last-level cache, and each product is large
-# enough to pay for bringing W into the form that the product wants it in.
+# Numbers in one block's P, in its messages and in its φ where torch evaluates it: they stay in the last-level cache.
 _BLOCK_NUMBERS = 2**20
 # Rows are visited in another order where features exceed what is left of the last-level cache.
 _CACHE_BYTES = 2**23
 _SAMPLED_ROWS = 256
-# The compiled loop reads whole vectors, up to so many numbers past the end of T.
-_SLACK = 16
-# Matrix products with so few columns are faster the other way round.
-_NARROW = 16
 _FUSED_ACTIVATIONS = {"mlp_relu": "relu", "mlp_silu": "silu", "mlp_gelu": "gelu"}
 _MOST_FUSED_LAYERS = 8
-
-_workspace = Workspace()
 
 
 def why_not(problem: Problem) -> str:
@@ -57,16 +49,12 @@ def forward(problem: Problem) -> Tensor:
     if sweep.rows_are_queries:
         pair_loop.set_features(sweep.loop, features)
     for block in sweep.blocks(columns=None if sweep.rows_are_queries else out):
-        if problem.depthwise:
+        if sweep.rows_are_queries:
             sums = block.values_to_write(out)
             block.run(row_sums=sums)
             block.write(out, sums)
-        elif sweep.rows_are_queries:
-            aggregated = block.take("aggregated")
-            block.run(aggregated=aggregated)
-            block.write_product(out, aggregated)
         else:
-            block.run(transformed=block.transform(block.read(features)))
+            block.run(row_values=block.read(features))
     return out
 
 
@@ -82,30 +70,14 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     pair_loop.set_features(sweep.loop, columns)
     column_gradient = totals.get("features") if sweep.rows_are_queries else None
     row_gradient = None if sweep.rows_are_queries else totals.get("features")
-    grad_weight = torch.zeros_like(sweep.weight) if "weight" in totals and not problem.depthwise else None
-    narrow = len(sweep.weight) <= _NARROW
-    if grad_weight is not None and not narrow:
-        grad_weight = grad_weight.T.contiguous()
-
     for block in sweep.blocks(column_gradient, totals, behind_phi):
-        row_values = block.read(rows)
-        if problem.depthwise:
-            block.run(row_values=row_values)
-            continue
-        aggregated = block.take("aggregated") if row_gradient is not None or grad_weight is not None else None
-        transformed = block.transform(row_values) if column_gradient is not None or behind_phi else None
-        block.run(aggregated=aggregated, transformed=transformed)
-        if aggregated is None:
-            continue
-        if row_gradient is not None:
-            block.write_product(row_gradient, aggregated)
-        if grad_weight is not None and narrow:
-            grad_weight.addmm_(row_values.T, block.flat(aggregated))
-        elif grad_weight is not None:
-            grad_weight.addmm_(block.flat(aggregated).T, row_values)
-
-    if grad_weight is not None:
-        totals["weight"] = sweep.weight_gradient(grad_weight if narrow else grad_weight.T)
+        sums = None if row_gradient is None else block.values_to_write(row_gradient)
+        block.run(row_values=block.read(rows), row_sums=sums)
+        if row_gradient is not None and sums is not None:
+            block.write(row_gradient, sums)
+    if "weight" in totals and not sweep.rows_are_queries:
+        width, in_channels, out_channels = problem.weight.shape
+        totals["weight"] = totals["weight"].view(width, out_channels, in_channels).transpose(1, 2)
     return {name: total.to(tensors[name].dtype).contiguous() for name, total in totals.items()}
 
 
@@ -154,18 +126,11 @@ class _Sweep:
         if self.fused:
             self._set_kernel()
         if problem.depthwise:
-            self.weight = problem.weight.detach().to(self.dtype)
+            weight = problem.weight.detach().to(self.dtype)
             padding = self.loop.padded_channels - self.channels
-            self.loop.set_depthwise(torch.nn.functional.pad(self.weight, (0, padding)).contiguous())
+            self.loop.set_depthwise(torch.nn.functional.pad(weight, (0, padding)).contiguous())
         else:
-            # [C_row, H · C_col]
-            weight = problem.weight_from_columns(self.rows_are_queries, self.dtype).detach()
-            self.weight = weight.flatten(0, 1).T.contiguous()
-
-    def weight_gradient(self, gradient: Tensor) -> Tensor:
-        """From [C_row, H · C_col] to the shape of W."""
-        by_unit = gradient.T.reshape(self.width, self.channels, -1)
-        return by_unit if self.rows_are_queries else by_unit.transpose(1, 2)
+            self.loop.set_weight(problem.weight_from_columns(self.rows_are_queries, self.dtype).detach())
 
     def blocks(
         self,
@@ -175,13 +140,14 @@ class _Sweep:
     ) -> Iterator[_Block]:
         """Blocks of rows in turn; gradients asked for in ``totals`` are complete when the last one is done."""
         problem, behind_phi, totals = self.problem, behind_phi or [], totals or {}
-        per_row = 1 if problem.depthwise else self.width * self.channels
-        per_slot = self.channels if self.fused else max(self.width, self.channels)
+        keeps_products = "weight" in totals and not problem.depthwise
+        per_row = self.width * self.channels if keeps_products else 1
+        per_slot = max(1 if columns is None else self.channels, 1 if self.fused else self.width)
         bounds = self.loop.cut_into_blocks(max(1, _BLOCK_NUMBERS // per_row), max(1, _BLOCK_NUMBERS // per_slot))
         layers: list[Tensor] = []
         wanted: dict[str, Tensor] = {} if columns is None else {"columns": columns}
-        if problem.depthwise and "weight" in totals:
-            wanted["depthwise"] = totals["weight"]
+        if "weight" in totals:
+            wanted["depthwise" if problem.depthwise else "weight"] = totals["weight"]
         row_gradients: dict[str, Tensor] = {}
         if self.fused:
             source, query = ("column", "row") if self.rows_are_queries else ("row", "column")
@@ -282,38 +248,10 @@ class _Block:
         if self.sweep.order is not None:
             out[self.sweep.order[self.rows]] = values
 
-    def write_product(self, out: Tensor, aggregated: Tensor) -> None:
-        """out = P · W in these rows."""
-        values = self.values_to_write(out)
-        torch.mm(self.flat(aggregated), self.sweep.weight.T, out=values)
-        self.write(out, values)
-
-    def take(self, name: str) -> Tensor:
-        """Kept memory for [rows, H, C_col], flat, with slack behind it."""
-        numbers = (self.last_row - self.first_row) * self.sweep.width * self.sweep.channels
-        return _workspace.take(name, (numbers + _SLACK,), self.sweep.weight)
-
-    def flat(self, products: Tensor) -> Tensor:
-        """[rows, H · C_col] of what ``take`` gave."""
-        return products[:-_SLACK].view(self.last_row - self.first_row, -1)
-
-    def transform(self, row_values: Tensor) -> Tensor:
-        """T = row values · Wᵀ."""
-        transformed = self.take("transformed")
-        torch.mm(row_values, self.sweep.weight, out=self.flat(transformed))
-        return transformed
-
-    def run(
-        self,
-        aggregated: Tensor | None = None,
-        transformed: Tensor | None = None,
-        row_values: Tensor | None = None,
-        row_sums: Tensor | None = None,
-    ) -> None:
+    def run(self, row_values: Tensor | None = None, row_sums: Tensor | None = None) -> None:
         """The pairs of this block, with φ and its gradient by torch where the compiled loop does not know the basis."""
         sweep = self.sweep
-        aggregated = None if aggregated is None else aggregated[:-_SLACK]
-        arrays = {"aggregated": aggregated, "transformed": transformed, "row_values": row_values, "row_sums": row_sums}
+        arrays = {"row_values": row_values, "row_sums": row_sums}
         if sweep.fused:
             sweep.loop.run(self.first_row, self.last_row, **arrays)
             return
