@@ -52,24 +52,34 @@ Scratch<T> lay_out(const PairProblem<T>& problem, T* memory) {
   return scratch;
 }
 
+// Features of consecutive slots, [slots, padded C].
 template <class T>
-void load_feature_row(const PairProblem<T>& problem, int64_t column, T* to) {
-  const int channels = problem.channels;
+void load_features(const PairProblem<T>& problem, int64_t first_slot, int num_slots, T* to) {
+  const int channels = problem.channels, padded = problem.padded_channels;
+  const int64_t* columns = problem.columns + first_slot;
   if (problem.feature_type == FeatureType::bfloat16) {
-    const uint16_t* from = static_cast<const uint16_t*>(problem.column_features) + column * channels;
-    for (int c = 0; c < channels; ++c) {
-      const uint32_t bits = static_cast<uint32_t>(from[c]) << 16;
-      float value;
-      __builtin_memcpy(&value, &bits, sizeof value);
-      to[c] = static_cast<T>(value);
+    const auto* features = static_cast<const uint16_t*>(problem.column_features);
+    for (int slot = 0; slot < num_slots; ++slot, to += padded) {
+      const uint16_t* from = features + columns[slot] * channels;
+      for (int c = 0; c < channels; ++c) {
+        const uint32_t bits = static_cast<uint32_t>(from[c]) << 16;
+        float value;
+        __builtin_memcpy(&value, &bits, sizeof value);
+        to[c] = static_cast<T>(value);
+      }
+      for (int c = channels; c < padded; ++c) to[c] = 0;
     }
-  } else {
-    const T* from = static_cast<const T*>(problem.column_features) + column * channels;
-    int c = 0;
-    for (; c + kVectorLanes<T> <= channels; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
-    for (; c < channels; ++c) to[c] = from[c];
+    return;
   }
-  for (int c = channels; c < problem.padded_channels; ++c) to[c] = 0;
+  const T* features = static_cast<const T*>(problem.column_features);
+  const int whole = channels / kVectorLanes<T> * kVectorLanes<T>;
+  for (int slot = 0; slot < num_slots; ++slot, to += padded) {
+    const T* from = features + columns[slot] * channels;
+    for (int c = 0; c < whole; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
+    if (whole == padded) continue;
+    for (int c = whole; c < channels; ++c) to[c] = from[c];
+    for (int c = channels; c < padded; ++c) to[c] = 0;
+  }
 }
 
 template <class T>
@@ -159,10 +169,7 @@ void contract_segment(const PairProblem<T>& problem, const PairTask<T>& task, co
   const int64_t place = depthwise ? 0 : (segment.row - scratch.panel_row) * width * channels;
   const T* transformed = scratch.transformed + place;
   if (depthwise && segment.first) begin_depthwise_row(problem, task, segment.row, scratch);
-  if (aggregates(task) || task.pull_back) {
-    for (int slot = 0; slot < num_slots; ++slot)
-      load_feature_row(problem, problem.columns[first_slot + slot], scratch.features + int64_t{slot} * padded);
-  }
+  if (aggregates(task) || task.pull_back) load_features(problem, first_slot, num_slots, scratch.features);
   if (aggregates(task)) {
     product<T>(width, unit_row, num_slots, phi, kTileRow, 1, scratch.features, padded, scratch.aggregated + place,
                unit_row, !segment.first);

@@ -31,9 +31,9 @@ void expect_close(const std::vector<double>& got, const std::vector<double>& wan
   }
 }
 
-// Aggregation, messages and the layer gradient of a kernel with one hidden ReLU layer.
+// Row sums and all gradients of a full kernel with one hidden ReLU layer.
 void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<int64_t>& counts, int64_t num_columns,
-                              int channels, int hidden, int dim) {
+                              int channels, int row_channels, int hidden, int dim) {
   std::mt19937 generator(7);
   std::vector<int64_t> offsets{0};
   for (int64_t count : counts) offsets.push_back(offsets.back() + count);
@@ -47,10 +47,17 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
   const auto features = random_numbers(generator, size(num_columns, channels));
   const auto row_positions = random_numbers(generator, size(num_rows, dim));
   const auto column_positions = random_numbers(generator, size(num_columns, dim));
-  const auto weights = random_numbers(generator, size(hidden, dim + 1));
-  const auto transformed = random_numbers(generator, size(num_rows, width, channels) + kMostVectorLanes);
+  const auto layer_weights = random_numbers(generator, size(hidden, dim + 1));
+  const auto weight = random_numbers(generator, size(width, channels, row_channels));
+  const auto row_values = random_numbers(generator, size(num_rows, row_channels));
 
-  std::vector<double> wanted_products(size(num_rows, width, channels));
+  std::vector<double> transformed(size(num_rows, width, channels)), products(transformed.size());
+  for (std::size_t row = 0; row < size(num_rows); ++row) {
+    for (std::size_t k = 0; k < size(width, channels); ++k) {
+      for (std::size_t o = 0; o < size(row_channels); ++o)
+        transformed[row * size(width, channels) + k] += row_values[row * size(row_channels) + o] * weight[k * size(row_channels) + o];
+    }
+  }
   std::vector<double> wanted_columns(size(num_columns, channels));
   std::vector<double> wanted_layer(size(hidden, dim + 1));
   std::vector<double> wanted_positions(size(num_columns, dim));
@@ -60,9 +67,9 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
       for (int h = 0; h < width; ++h) {
         double phi = 1.0;
         if (h < hidden) {
-          phi = weights[size(h, dim + 1) + size(dim)];
+          phi = layer_weights[size(h, dim + 1) + size(dim)];
           for (int d = 0; d < dim; ++d)
-            phi += weights[size(h, dim + 1) + size(d)] *
+            phi += layer_weights[size(h, dim + 1) + size(d)] *
                    (row_positions[size(row, dim) + size(d)] - column_positions[size(column, dim) + size(d)]);
           phi = phi > 0 ? phi : 0;
         }
@@ -70,7 +77,7 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
         for (int c = 0; c < channels; ++c) {
           const std::size_t product = size(row, width, channels) + size(h, channels) + size(c);
           const double feature = features[size(column, channels) + size(c)];
-          wanted_products[product] += phi * feature;
+          products[product] += phi * feature;
           wanted_columns[size(column, channels) + size(c)] += phi * transformed[product];
           gradient += feature * transformed[product];
         }
@@ -78,9 +85,20 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
         for (int d = 0; d < dim; ++d) {
           wanted_layer[size(h, dim + 1) + size(d)] +=
               gradient * (row_positions[size(row, dim) + size(d)] - column_positions[size(column, dim) + size(d)]);
-          wanted_positions[size(column, dim) + size(d)] -= gradient * weights[size(h, dim + 1) + size(d)];
+          wanted_positions[size(column, dim) + size(d)] -= gradient * layer_weights[size(h, dim + 1) + size(d)];
         }
         wanted_layer[size(h, dim + 1) + size(dim)] += gradient;
+      }
+    }
+  }
+
+  std::vector<double> wanted_sums(size(num_rows, row_channels)), wanted_weight(weight.size());
+  for (std::size_t row = 0; row < size(num_rows); ++row) {
+    for (std::size_t k = 0; k < size(width, channels); ++k) {
+      const double product = products[row * size(width, channels) + k];
+      for (std::size_t o = 0; o < size(row_channels); ++o) {
+        wanted_sums[row * size(row_channels) + o] += product * weight[k * size(row_channels) + o];
+        wanted_weight[k * size(row_channels) + o] += product * row_values[row * size(row_channels) + o];
       }
     }
   }
@@ -90,18 +108,20 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
   PairProblem<double>& problem = loop.problem();
   problem.column_features = features.data();
   problem.num_layers = 1;
-  problem.layers[0] = {dim, hidden, weights.data()};
+  problem.layers[0] = {dim, hidden, layer_weights.data()};
   problem.dim = dim;
   problem.row_positions = row_positions.data();
   problem.column_positions = column_positions.data();
   problem.double_positions = true;
   problem.sign = 1;
+  loop.set_weight(weight.data(), row_channels);
   std::vector<double> column_gradient(wanted_columns.size()), layer(wanted_layer.size());
-  std::vector<double> positions(wanted_positions.size()), products(wanted_products.size());
+  std::vector<double> positions(wanted_positions.size()), sums(wanted_sums.size()), weight_gradient(weight.size());
   PairGradients<double> gradients;
   gradients.columns = column_gradient.data();
   gradients.column_positions = positions.data();
   gradients.layers = {layer.data()};
+  gradients.weight = weight_gradient.data();
   const auto blocks = loop.cut_into_blocks(100, 2000);
   std::vector<char> workspace(loop.workspace_bytes(blocks, gradients));
   loop.start(blocks, gradients, workspace.data());
@@ -109,12 +129,13 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
     PairBlock<double> block;
     block.first_row = blocks[index];
     block.last_row = blocks[index + 1];
-    block.aggregated = products.data() + size(blocks[index], width, channels);
-    block.transformed = transformed.data() + size(blocks[index], width, channels);
+    block.row_values = row_values.data() + size(blocks[index], row_channels);
+    block.row_sums = sums.data() + size(blocks[index], row_channels);
     loop.run(block);
   }
   loop.finish();
-  expect_close(products, wanted_products, "aggregated");
+  expect_close(sums, wanted_sums, "row sums");
+  expect_close(weight_gradient, wanted_weight, "weight");
   expect_close(column_gradient, wanted_columns, "columns");
   expect_close(layer, wanted_layer, "layer");
   expect_close(positions, wanted_positions, "positions");
@@ -140,9 +161,9 @@ void refuse_bad_indices() {
 
 int main() {
   for (InstructionSet instruction_set : usable_instruction_sets()) {
-    compare_with_plain_loops(instruction_set, std::vector<int64_t>(700, 16), 300, 24, 17, 3);
-    compare_with_plain_loops(instruction_set, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, 67, 5, 2);
-    compare_with_plain_loops(instruction_set, {3, 0, 2}, 1, 1, 1, 1);
+    compare_with_plain_loops(instruction_set, std::vector<int64_t>(700, 16), 300, 24, 40, 17, 3);
+    compare_with_plain_loops(instruction_set, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, 67, 3, 5, 2);
+    compare_with_plain_loops(instruction_set, {3, 0, 2}, 1, 1, 1, 1, 1);
   }
   refuse_bad_indices();
   std::puts(failures ? "failed" : "passed");

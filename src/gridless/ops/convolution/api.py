@@ -119,7 +119,7 @@ def continuous_conv(
             + "; ".join(f"{name}: {reason or 'usable'}" for name, reason in reasons.items())
         )
     if reduce != "sum":
-        out = out * offsets.diff().clamp_min(1).to(out.dtype).reciprocal()[:, None]
+        out = out.mul_(offsets.diff().clamp_min(1).to(out.dtype).reciprocal()[:, None])
     return out.to(features.dtype)
 
 
