@@ -64,7 +64,7 @@ def assert_same(conv, arguments, extents=None, tolerance=1e-12):
         if want is not None:
             compared[f"gradient of {name}"] = (gradient, want)
     # A number that sums up terms of both signs, such as the window's gradient, is no more exact than its terms.
-    largest = max(float(want.abs().max()) for _, want in compared.values())
+    largest = max(want.detach().abs().max().item() for _, want in compared.values())
     for name, (value, want) in compared.items():
         error = (value - want).abs().max() / want.abs().max().clamp_min(0.03 * largest)
         assert error <= tolerance, f"{name}: relative error {error:.2e}"
