@@ -296,13 +296,6 @@ void run(const PairProblem<T>& problem, const PairTask<T>& task) {
 }
 
 template <class T>
-void add_weight_gradient(const T* aggregated, const T* row_values, int64_t num_rows, int64_t row_size, int row_channels,
-                         int64_t first_panel, int64_t last_panel, T* gradient, T* scratch) {
-  add_transposed_product<T>(row_values, row_channels, aggregated, row_size, num_rows, first_panel, last_panel, gradient,
-                            scratch);
-}
-
-template <class T>
 void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
              T* sums) {
   for (int64_t task = 0; task < num_tasks; ++task) {
@@ -345,9 +338,9 @@ void largest(const int64_t* offsets, const int64_t* columns, int64_t first_row, 
 }  // namespace
 
 const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>,
-                                            &add_weight_gradient<float>, &largest<float>};
+                                            &add_transposed_product<float>, &largest<float>};
 const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>,
-                                              &add_weight_gradient<double>, &largest<double>};
+                                              &add_transposed_product<double>, &largest<double>};
 
 }  // namespace GRIDLESS_INSTRUCTION_SET
 }  // namespace gridless

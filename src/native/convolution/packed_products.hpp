@@ -30,7 +30,7 @@ inline void packed_product(int rows, int64_t columns, int64_t depth, const T* a,
 // gradient += Aᵀ B for A [rows, a_row] and B [rows, b_row], as panels of B's columns: [b_row / panel width][a_row]
 // [panel width]. B is read in whole panels, past its last column. scratch holds kGradientScratch numbers.
 template <class T>
-inline void add_transposed_product(const T* a, int a_row, const T* b, int64_t b_row, int64_t num_rows,
+void add_transposed_product(const T* a, int a_row, const T* b, int64_t b_row, int64_t num_rows,
                                    int64_t first_panel, int64_t last_panel, T* gradient, T* scratch) {
   for (int64_t panel = first_panel; panel < last_panel; ++panel) {
     const T* columns = b + panel * kPanelWidth<T>;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <stdexcept>
 
 #include "parallel.hpp"
@@ -149,8 +148,9 @@ typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& bl
   sums += gradients.window ? kernels_->vector_lanes : 0;
   layout.sums_numbers = whole_lines(sums);
   layout.sums = take_numbers(layout.sums_numbers * layout.max_tasks);
-  layout.list_starts = take(gradients.scatter() ? sizeof(int64_t) * static_cast<std::size_t>(layout.max_tasks) * (kScatterBuckets + 1) : 0);
-  layout.list_order = take(gradients.scatter() ? sizeof(int32_t) * static_cast<std::size_t>(max_slots) : 0);
+  const auto listed = [&](int64_t numbers) { return static_cast<std::size_t>(gradients.scatter() ? numbers : 0); };
+  layout.list_starts = take(sizeof(int64_t) * listed(layout.max_tasks * (kScatterBuckets + 1)));
+  layout.list_order = take(sizeof(int32_t) * listed(max_slots));
   layout.end = place + kAlignment;
   return layout;
 }
@@ -182,9 +182,8 @@ void PairLoop<T>::start(const std::vector<int64_t>& blocks, const PairGradients<
   scratch_numbers_ = layout.scratch_numbers;
   sums_numbers_ = layout.sums_numbers;
   max_tasks_ = layout.max_tasks;
-  std::memset(sums_, 0, sizeof(T) * static_cast<std::size_t>(sums_numbers_ * max_tasks_));
-  if (gradients.weight)
-    std::memset(weight_gradient_, 0, sizeof(T) * static_cast<std::size_t>(in_panels(row_size()) * panel_width() * problem_.row_channels));
+  std::fill_n(sums_, sums_numbers_ * max_tasks_, T{0});
+  if (gradients.weight) std::fill_n(weight_gradient_, in_panels(row_size()) * panel_width() * problem_.row_channels, T{0});
   problem_.weight_to_rows = problem_.weight_from_rows = nullptr;
 }
 
@@ -298,9 +297,10 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
   parallel_for(num_threads_, num_panel_tasks + num_buckets, [&](int64_t index, int thread) {
     if (index < num_panel_tasks) {
       const int64_t first = index * kPanelsTogether;
-      kernels_->add_weight_gradient(aggregated_, block.row_values, block.last_row - block.first_row, row_size(),
-                                    problem_.row_channels, first, std::min(num_panels, first + kPanelsTogether),
-                                    weight_gradient_, gradient_scratch_ + thread * kGradientScratch);
+      kernels_->add_transposed_product(block.row_values, problem_.row_channels, aggregated_, row_size(),
+                                       block.last_row - block.first_row, first,
+                                       std::min(num_panels, first + kPanelsTogether), weight_gradient_,
+                                       gradient_scratch_ + thread * kGradientScratch);
       return;
     }
     const int bucket = static_cast<int>(index - num_panel_tasks);

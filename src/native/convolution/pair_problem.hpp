@@ -143,9 +143,9 @@ struct PairKernels {
   void (*run)(const PairProblem<T>&, const PairTask<T>&);
   void (*scatter)(const ScatterLists&, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
                   T* sums);
-  // ∂W += Pᵀ v over a block's rows, for some panels of H C; scratch holds kGradientScratch numbers.
-  void (*add_weight_gradient)(const T* aggregated, const T* row_values, int64_t num_rows, int64_t row_size,
-                              int row_channels, int64_t first_panel, int64_t last_panel, T* gradient, T* scratch);
+  // ∂W += vᵀ P over a block's rows, for some panels of P's columns (packed_products.hpp).
+  void (*add_transposed_product)(const T* row_values, int row_channels, const T* aggregated, int64_t row_size,
+                                 int64_t num_rows, int64_t first_panel, int64_t last_panel, T* gradient, T* scratch);
   // The column of the largest feature of each row and channel, [num_rows, channels]; 0 for empty rows. Rows must be
   // shorter than 2^31.
   void (*largest)(const int64_t* offsets, const int64_t* columns, int64_t first_row, int64_t last_row,
