@@ -61,7 +61,21 @@ def test_training_learns_and_evaluate_scores_every_labelled_point(run, capsys):
     scores = json.loads((run / "scores.json").read_text())
     assert sum(c["support"] for c in scores["classes"].values()) == 3000 - 20
     assert scores["mean_iou"] > 0.8
+    assert 0 < scores["expected_calibration_error"] < 0.3
     assert (run / "confusion.png").stat().st_size > 1000
+
+
+def test_the_temperature_found_in_training_travels_with_the_model(run, job_folder):
+    temperature = gl.load_model(run / "model.safetensors").metadata["temperature"]
+    assert temperature != 1.0
+    assert 0.05 < temperature < 20
+    target = job_folder / "confident.laz"
+    words = ["predict", str(job_folder / "test.laz"), "--model", str(run), "--output", str(target), "--confidence"]
+    assert main(words) == 0
+    confidence = gl.read(target)["confidence"]
+    assert confidence.dtype == np.float32
+    assert confidence.min() >= 0.5
+    assert confidence.max() <= 1
 
 
 def test_a_training_in_two_parts_equals_one_in_one(run, job_folder):

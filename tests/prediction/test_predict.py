@@ -7,6 +7,7 @@ import torch
 import gridless as gl
 from gridless.data import FeatureSettings, InputSettings, LabelMap, plain_from_settings
 from gridless.prediction import class_probabilities, input_settings
+from gridless.prediction.predict import tempered
 
 
 @pytest.fixture
@@ -79,3 +80,33 @@ def test_errors(model):
     model.metadata = {}
     with pytest.raises(ValueError, match="has no 'inputs'; only models saved by a training"):
         gl.predict(model, gl.PointCloud(spread()))
+
+
+@pytest.mark.parametrize("temperature", [0.2, 0.9, 5.0])
+def test_temperature_changes_confidence_and_no_label(model, temperature):
+    cloud = gl.PointCloud(spread())
+    plain = gl.predict(model, cloud, confidence=True, probabilities=True)
+    model.metadata["temperature"] = temperature
+    other = gl.predict(model, cloud, confidence=True)
+    assert np.array_equal(plain["label"], other["label"])
+    sharper = other["confidence"] > plain["confidence"]
+    assert sharper.all() if temperature < 1 else not sharper.any()
+    largest = np.column_stack([plain[f"probability_{name}"] for name in ("ground", "tree", "house")]).max(axis=1)
+    assert np.array_equal(plain["confidence"], largest)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 3.0, 20.0])
+def test_tempered_probabilities_are_those_of_tempered_logits(temperature):
+    logits = torch.randn(2000, 6, generator=torch.Generator().manual_seed(0))
+    probabilities = logits.softmax(dim=1).numpy()
+    expected = (logits / temperature).softmax(dim=1).numpy()
+    result = tempered(probabilities, temperature)
+    assert np.array_equal(result.argmax(axis=1), probabilities.argmax(axis=1))
+    np.testing.assert_allclose(result, expected, atol=2e-6)
+
+
+def test_a_model_without_temperature_has_temperature_one():
+    weights = np.array([[0.25, 0.5], [1e-30, 3e-30]], np.float32)
+    np.testing.assert_allclose(tempered(weights, 1.0), [[1 / 3, 2 / 3], [0.25, 0.75]], rtol=1e-6)
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        tempered(weights, 0)

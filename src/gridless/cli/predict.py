@@ -14,7 +14,14 @@ from gridless.io import SUFFIXES, read, write
 from gridless.prediction import predict as predict_cloud
 
 
-def predict(inputs: list[str], output: Path, model: Path, probabilities: bool = False, workers: int = 0) -> int:
+def predict(
+    inputs: list[str],
+    output: Path,
+    model: Path,
+    probabilities: bool = False,
+    confidence: bool = False,
+    workers: int = 0,
+) -> int:
     """Label every point of files; LAS and LAZ get their classification replaced, other formats a column label.
 
     Args:
@@ -22,6 +29,7 @@ def predict(inputs: list[str], output: Path, model: Path, probabilities: bool = 
         output: file to write, or folder for several inputs.
         model: model file or folder of a run.
         probabilities: also write the probability of every class.
+        confidence: also write the probability of the chosen class, as an extra dimension ``confidence``.
         workers: processes that prepare crops; 0 prepares them in between.
 
     Returns:
@@ -52,7 +60,13 @@ def predict(inputs: list[str], output: Path, model: Path, probabilities: bool = 
                 bar.update(task, completed=points * done / total)  # type: ignore[arg-type]
 
             labelled = predict_cloud(
-                network, cloud, probabilities=probabilities, workers=workers, progress=show, context=str(file)
+                network,
+                cloud,
+                probabilities=probabilities,
+                confidence=confidence,
+                workers=workers,
+                progress=show,
+                context=str(file),
             )
             write(target, labelled)
             bar.update(task, completed=max(1, len(cloud)))

@@ -25,6 +25,7 @@ def predict(
     cloud: PointCloud,
     *,
     probabilities: bool = False,
+    confidence: bool = False,
     spacing: float | None = None,
     points_per_batch: int = 16_000,
     workers: int = 0,
@@ -34,12 +35,14 @@ def predict(
     """Label every point of a cloud with a trained network.
 
     p(point) = Σ w p_crop(point) / Σ w over the crops that contain it, w falling from 1 at a crop's axis to near 0 at
-    its rim; p_crop is interpolated from the nearest network points by inverse squared distance.
+    its rim; p_crop is interpolated from the nearest network points by inverse squared distance. Then p becomes
+    p^(1/T) / Σ p^(1/T) with the temperature T that the model's training found, which keeps the order of the classes.
 
     Args:
         model: from ``load_model``, with the input settings and labels of its training in ``model.metadata``.
         cloud: N points with the columns that the model's features need.
         probabilities: also add ``probability_<class>`` float32 columns.
+        confidence: also add the probability of the chosen class, ``confidence`` float32.
         spacing: distance of neighboring crops, default crop radius; at most crop radius · √2.
         points_per_batch: network points that go through the network together, about.
         workers: processes that prepare crops.
@@ -72,6 +75,8 @@ def predict(
     columns: dict[str, NDArray[Any]] = {column: raw}
     if probabilities:
         columns |= {f"probability_{name}": scores[:, c].copy() for c, name in enumerate(labels.names)}
+    if confidence:
+        columns["confidence"] = scores.max(axis=1)
     return cloud.with_columns(**columns)
 
 
@@ -112,8 +117,34 @@ def class_probabilities(
                     progress(done, len(tiles))
     finally:
         model.train(was_training)
-    scores: NDArray[np.float32] = sums / sums.sum(axis=1, keepdims=True)
-    return scores
+    return tempered(sums, float(getattr(model, "metadata", {}).get("temperature", 1.0)))
+
+
+def tempered(weights: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    """Probabilities proportional to w^(1/T): the order of the classes stays, their contrast changes.
+
+    For w = softmax(z) this is softmax(z / T).
+
+    Args:
+        weights: w [N, C], not negative, at least one of each row positive.
+        temperature: T > 0; above 1 evens out, below 1 sharpens.
+
+    Returns:
+        [N, C], rows sum to 1.
+
+    Raises:
+        ValueError: a temperature that is not positive.
+
+    Example:
+        >>> tempered(np.array([[0.9, 0.1]], np.float32), 2.0).round(3).tolist()
+        [[0.75, 0.25]]
+    """
+    if not temperature > 0:
+        raise ValueError(f"tempered: temperature must be positive, got {temperature}")
+    relative = weights / weights.max(axis=1, keepdims=True)  # the largest stays 1: no power can underflow a whole row
+    powered = relative if temperature == 1.0 else relative ** np.float32(1 / temperature)
+    shares: NDArray[np.float32] = powered / powered.sum(axis=1, keepdims=True)
+    return shares
 
 
 @dataclass(frozen=True, eq=False)

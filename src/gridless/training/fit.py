@@ -161,6 +161,7 @@ class _ExportBest(Callback):
             model = pl_module.exported_model
             model.metadata = {
                 **pl_module.model.metadata,
+                "temperature": pl_module.temperature,
                 "training": {"val_miou": score, "steps": trainer.global_step, "minutes": pl_module.seconds / 60},
             }
             save_model(self.path, model)

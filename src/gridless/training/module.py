@@ -17,7 +17,11 @@ from gridless.data import IGNORED, Batch, CoveringCrops, Crop, TrainingCrops
 from gridless.errors import GridlessError
 from gridless.metrics import SegmentationScores
 from gridless.models.base import Network
+from gridless.training.calibration import fit_temperature
 from gridless.training.recipe import ScheduleSettings
+
+# One number is fitted; more points would only cost memory.
+_CALIBRATION_POINTS = 200_000
 
 
 class DivergedError(GridlessError, ArithmeticError):
@@ -70,7 +74,9 @@ class SegmentationTraining(L.LightningModule):
         self.register_buffer("class_weights", torch.tensor(schedule.loss_weights(class_names)), persistent=False)
         self.seconds_before = 0.0
         self._started = time.monotonic()
+        self.temperature = 1.0
         self._outcomes: list[tuple[Tensor, Tensor]] = []
+        self._calibration: list[tuple[Tensor, Tensor]] = []
 
     @property
     def exported_model(self) -> Network:
@@ -152,12 +158,21 @@ class SegmentationTraining(L.LightningModule):
         if known.any():
             loss = self._loss(logits, batch.labels, 0.0)
             self.log("val_loss", loss, batch_size=int(known.sum()))
-            self._outcomes.append((batch.labels[known].cpu(), logits[known].argmax(dim=1).cpu()))
+            truth, scores = batch.labels[known].cpu(), logits[known].float().cpu()
+            self._outcomes.append((truth, scores.argmax(dim=1)))
+            share = max(1, _CALIBRATION_POINTS // int(self.trainer.num_val_batches[0]))
+            every = -(-len(truth) // share)
+            self._calibration.append((scores[::every], truth[::every]))
 
     def on_validation_epoch_end(self) -> None:
         truth = torch.cat([labels for labels, _ in self._outcomes]).numpy()
         prediction = torch.cat([classes for _, classes in self._outcomes]).numpy()
         self._outcomes.clear()
+        self.temperature = fit_temperature(
+            torch.cat([logits for logits, _ in self._calibration]),
+            torch.cat([labels for _, labels in self._calibration]),
+        )
+        self._calibration.clear()
         scores = SegmentationScores.from_labels(truth, prediction, self.class_names)
         self.log("val_miou", float(scores.mean_iou), prog_bar=True)
         self.log("val_accuracy", float(scores.overall_accuracy))
