@@ -84,11 +84,13 @@ def cut_crop(
     return Crop(rows, local, positions, merged, labels)
 
 
-def covering_centers(horizontal: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
+def covering_centers(
+    horizontal: NDArray[np.float64], spacing: float, low: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Places [T, D - 1] on a square grid such that every point lies within spacing / √2 of one (in the plane).
 
-    Only places with points in their own grid cell are returned, in raster order; the grid is tied to the points' lower
-    bounds.
+    Only places with points in their own grid cell are returned, in raster order; the grid is tied to ``low`` [D - 1],
+    by default the points' lower bounds.
 
     Example:
         >>> covering_centers(np.array([[0.0, 0.0], [1.0, 0.5], [9.0, 0.0]]), 4.0).tolist()
@@ -96,7 +98,7 @@ def covering_centers(horizontal: NDArray[np.float64], spacing: float) -> NDArray
     """
     if len(horizontal) == 0:
         return np.zeros((0, horizontal.shape[1]))
-    low = horizontal.min(axis=0)
+    low = horizontal.min(axis=0) if low is None else low
     cells = np.unique(np.floor((horizontal - low) / spacing).astype(np.int64), axis=0)
     centers: NDArray[np.float64] = low + (cells + 0.5) * spacing
     return centers
