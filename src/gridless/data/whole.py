@@ -96,20 +96,20 @@ class WholeCloud:
         ranks = np.unique(np.concatenate([np.floor(places), np.ceil(places)]).astype(np.int64))
         channels = []
         for channel in range(sizes[0][1]):
-            ordered = self._order_statistics(lambda block, c=channel: values_of(block)[:, c], ranks)
+            ordered = self._order_statistics(values_of, channel, ranks)
             below, above = (ordered[np.searchsorted(ranks, side(places))] for side in (np.floor, np.ceil))
             channels.append(below + (above - below) * (places - np.floor(places)))
         return np.stack(channels, axis=1)
 
     def _order_statistics(
-        self, values_of: Callable[[PointCloud], NDArray[np.float64]], ranks: NDArray[np.int64]
+        self, values_of: Callable[[PointCloud], NDArray[np.float64]], channel: int, ranks: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         prefixes, left = np.zeros(len(ranks), np.uint64), ranks.copy()
         for shift in range(64 - _DIGIT, -1, -_DIGIT):
             known = sorted(set(prefixes.tolist()))
             counts = {prefix: np.zeros(1 << _DIGIT, np.int64) for prefix in known}
             for block in self._blocks():
-                digits = _sortable(values_of(block)) >> np.uint64(shift)
+                digits = _sortable(values_of(block)[:, channel]) >> np.uint64(shift)
                 leading = digits >> np.uint64(_DIGIT)
                 for prefix, count in counts.items():
                     last = (digits[leading == prefix] & np.uint64((1 << _DIGIT) - 1)).astype(np.int64)

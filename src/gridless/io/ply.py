@@ -98,7 +98,7 @@ def create(path: Path, num_points: int, byte_order: str = "<") -> Iterator[Calla
             nonlocal record, written
             vertices = _vertices(cloud)
             if record is None:
-                record = vertices.dtype.newbyteorder(byte_order)
+                record = vertices.dtype.newbyteorder("<" if byte_order == "<" else ">")
                 file.write(_header(record, num_points, byte_order))
             file.write(vertices.astype(record).tobytes())
             written += len(cloud)

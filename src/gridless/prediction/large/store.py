@@ -62,10 +62,20 @@ class PointStore:
         """A store that a :class:`StoreWriter` completed."""
         facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         record = np.dtype([(name, kind, tuple(shape)) for name, kind, shape in facts["record"]])
-        bounds = (np.array(facts[name]) for name in ("low", "high", "own_low", "own_high"))
+        low, high, own_low, own_high = (np.array(facts[name]) for name in ("low", "high", "own_low", "own_high"))
         with np.load(folder / _RUNS) as runs:
             return PointStore(
-                folder, facts["edge"], record, facts["num_own"], *bounds, runs["cells"], runs["starts"], runs["counts"]
+                folder,
+                facts["edge"],
+                record,
+                facts["num_own"],
+                low,
+                high,
+                own_low,
+                own_high,
+                runs["cells"],
+                runs["starts"],
+                runs["counts"],
             )
 
     def places(self, low: NDArray[np.int64], high: NDArray[np.int64], own: bool = False) -> NDArray[np.int64]:
@@ -196,7 +206,7 @@ def consecutive(places: NDArray[np.int64]) -> Iterator[slice]:
 
 
 def _read_into(file: Any, records: NDArray[Any]) -> None:
-    wanted = memoryview(records.view(np.uint8))
+    wanted = memoryview(records.view(np.uint8).data)
     while len(wanted):
         got = file.readinto(wanted)
         if not got:

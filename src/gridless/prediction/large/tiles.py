@@ -21,8 +21,7 @@ class Tile:
 
     def holds(self, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the cells [N, D - 1] lie in it."""
-        inside: NDArray[np.bool_] = ((cells >= self.low) & (cells < self.high)).all(axis=1)
-        return inside
+        return np.asarray(((cells >= self.low) & (cells < self.high)).all(axis=1))
 
     def meets(self, other: Tile) -> bool:
         """Whether the two have a cell in common."""
