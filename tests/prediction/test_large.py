@@ -4,11 +4,13 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import gridless as gl
+from gridless.cli.main import main
 from gridless.data import COMPUTED_FEATURES, FeatureSettings, computed_feature
 from gridless.io import open as open_file
 from gridless.prediction import neighbors_of, predict_file
@@ -146,6 +148,28 @@ def test_an_interrupted_prediction_continues(model, tmp_path, monkeypatch):
     predict_in_tiles(model, source, target, **arguments, resume=True)
     assert not set(scored) & set(again)
     assert target.read_bytes() == reference.read_bytes()
+
+
+def test_a_killed_command_continues(model, tmp_path, capsys):
+    gl.write(tmp_path / "in.laz", scene())
+    gl.save_model(tmp_path / "model.safetensors", model)
+    words = ["predict", str(tmp_path / "in.laz"), "-m", str(tmp_path / "model.safetensors"), "--memory", "2MB"]
+    assert main([*words, "-o", str(tmp_path / "reference.laz")]) == 0
+    killed = [*words, "-o", str(tmp_path / "out.laz")]
+    process = subprocess.Popen([sys.executable, "-m", "gridless.cli.main", *killed], stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".out.laz.partial/scores-*/*.done")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out.laz").exists()
+    assert main(killed) == 2
+    assert main([*killed, "--resume"]) == 0
+    assert (tmp_path / "out.laz").read_bytes() == (tmp_path / "reference.laz").read_bytes()
+    assert "6,000 points" in capsys.readouterr().out
+    assert main([*killed, "--resume"]) == 0
+    assert "kept: " in capsys.readouterr().out
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_what_has_changed_is_not_continued(model, tmp_path, monkeypatch):

@@ -16,9 +16,10 @@ from gridless.prediction.predict import input_settings, label_map, predict
 
 
 def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
-    """For each file those of the others that lie beside it, close enough to be seen from it."""
+    """For each file (LAS, LAZ or PLY) those of the others that lie beside it, close enough to be seen from it."""
     inputs = input_settings(model)
-    found = side_by_side([bounds_of(file) for file in files] if len(files) > 1 else [None], 2 * inputs.crop_radius)
+    boxes = [bounds_of(file) if len(files) > 1 and can_stream_to(file) else None for file in files]
+    found = side_by_side(boxes, 2 * inputs.crop_radius)
     return [[files[index] for index in indices] for indices in found]
 
 

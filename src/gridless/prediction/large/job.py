@@ -189,8 +189,9 @@ def _store_points(
     if writer.own_bounds is None:
         raise ValueError(f"{source} has no points")
     own_low, own_high = writer.own_bounds
+    # The axis of a crop stands up to half a cell outside the points that it is there for.
     for neighbor in neighbors:
-        for part in points_around(neighbor, own_low, own_high, reach):
+        for part in points_around(neighbor, own_low, own_high, reach + edge / 2):
             writer.append(part, own=False, context=str(neighbor))
     writer.finish()
 
