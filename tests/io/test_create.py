@@ -17,7 +17,15 @@ def test_parts_make_the_same_file(cloud, tmp_path, suffix, part):
     with create(tmp_path / f"parts{suffix}", 40) as append:
         for start in range(0, 40, part):
             append(cloud[start : start + part])
-    assert (tmp_path / f"parts{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+    whole, parts = gl.read(tmp_path / f"whole{suffix}"), gl.read(tmp_path / f"parts{suffix}")
+    assert np.array_equal(whole.positions, parts.positions)
+    assert list(whole.columns) == list(parts.columns)
+    for name, values in whole.columns.items():
+        assert np.array_equal(values, parts[name])
+        assert values.dtype == parts[name].dtype
+    if "las_header" in whole.metadata:
+        for name in ("point_count", "mins", "maxs", "scales", "offsets"):
+            assert np.array_equal(*(getattr(c.metadata["las_header"], name) for c in (whole, parts)))
 
 
 @pytest.mark.parametrize("suffix", [".las", ".ply"])

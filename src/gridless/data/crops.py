@@ -99,9 +99,18 @@ def covering_centers(
     if len(horizontal) == 0:
         return np.zeros((0, horizontal.shape[1]))
     low = horizontal.min(axis=0) if low is None else low
-    cells = np.unique(np.floor((horizontal - low) / spacing).astype(np.int64), axis=0)
+    cells = _distinct_rows(np.floor((horizontal - low) / spacing).astype(np.int64))
     centers: NDArray[np.float64] = low + (cells + 0.5) * spacing
     return centers
+
+
+def _distinct_rows(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``np.unique(cells, axis=0)``, many times faster: each row becomes one number."""
+    values, ranks = zip(*(np.unique(column, return_inverse=True) for column in cells.T), strict=True)
+    shape = tuple(len(column) for column in values)
+    distinct = np.unique(np.ravel_multi_index(ranks, shape))
+    rows = np.unravel_index(distinct, shape)
+    return np.stack([column[rank] for column, rank in zip(values, rows, strict=True)], axis=1)
 
 
 def _sums(values: NDArray[np.float32], group: NDArray[np.int64], num_groups: int) -> NDArray[np.float64]:

@@ -177,7 +177,7 @@ def _store_points(
     progress: StageProgress,
 ) -> None:
     inputs = input_settings(model)
-    writer = StoreWriter(folder, edge, inputs.columns)
+    writer = StoreWriter(folder, edge, CHUNK, inputs.columns)
     with open_file(source, chunk_size=CHUNK) as chunks:
         bytes_per_point = 32 + 8 * len(inputs.columns) + 8 * num_classes + 60
         _check_free_space(folder, len(chunks) * bytes_per_point)
@@ -205,7 +205,7 @@ def _write(
     progress: StageProgress,
 ) -> None:
     labels = label_map(model)
-    with open_file(source, chunk_size=CHUNK) as chunks, create(target, len(chunks)) as append:
+    with open_file(source, chunk_size=store.chunk_size) as chunks, create(target, len(chunks)) as append:
         written = 0
         for chunk in chunks:
             places = np.arange(written, written + len(chunk))

@@ -31,6 +31,7 @@ class PointStore:
     Args:
         folder: where it lies.
         edge: side of a cell.
+        chunk_size: points of the file that were sorted together; only within such a chunk places and rows differ.
         record: what is stored of a point: its index in reading order, its position, and columns.
         num_own: points of the file itself; they come first.
         low, high: bounds of all points [D].
@@ -42,6 +43,7 @@ class PointStore:
 
     folder: Path
     edge: float
+    chunk_size: int
     record: np.dtype[Any]
     num_own: int
     low: NDArray[np.float64]
@@ -67,6 +69,7 @@ class PointStore:
             return PointStore(
                 folder,
                 facts["edge"],
+                facts["chunk_size"],
                 record,
                 facts["num_own"],
                 low,
@@ -114,11 +117,12 @@ class StoreWriter:
     Args:
         folder: an existing folder; what a store left there is replaced.
         edge: side of a cell.
+        chunk_size: points of each of the file's own chunks but the last.
         columns: those to keep; each has to be in every chunk.
     """
 
-    def __init__(self, folder: Path, edge: float, columns: Iterable[str]) -> None:
-        self.folder, self.edge, self.columns = folder, edge, tuple(columns)
+    def __init__(self, folder: Path, edge: float, chunk_size: int, columns: Iterable[str]) -> None:
+        self.folder, self.edge, self.chunk_size, self.columns = folder, edge, chunk_size, tuple(columns)
         self.bounds: list[NDArray[np.float64]] = []
         self.own_bounds: NDArray[np.float64] | None = None
         self.num_points = self.num_own = 0
@@ -168,6 +172,7 @@ class StoreWriter:
         np.savez(self.folder / _RUNS, cells=cells, starts=starts, counts=counts)
         facts = {
             "edge": self.edge,
+            "chunk_size": self.chunk_size,
             "record": [[n, self._record[n].base.str, self._record[n].shape] for n in self._record.names or ()],
             "num_own": self.num_own,
             "low": self.bounds[0].tolist(),
