@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import gridless as gl
 from gridless.data import FeatureSettings, InputSettings, LabelMap, plain_from_settings
@@ -38,7 +40,7 @@ def make_file(path: Path, num_points: int) -> None:
             y = along % side
             on_box = (np.floor(x / 20) + np.floor(y / 20)) % 7 == 0
             z = 10 * np.sin(x / 90) + 8 * np.cos(y / 70) + 6.0 * on_box + rng.normal(0, 0.05, n)
-            columns = {
+            columns: dict[str, NDArray[Any]] = {
                 "intensity": rng.integers(0, 4000, n).astype(np.uint16),
                 "classification": np.zeros(n, np.uint8),
             }
