@@ -58,11 +58,13 @@ def small_chunks(monkeypatch):
 @pytest.mark.parametrize(("suffix", "order"), [(".las", "random"), (".laz", "strips"), (".ply", "strips")])
 def test_tiles_give_what_the_whole_cloud_gives(model_of, tmp_path, suffix, order):
     model = model_of(*FEATURES)
+    model.metadata["temperature"] = 0.5
     source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     gl.write(source, scene(order=order))
     cloud = gl.read(source)
-    predict_in_tiles(model, source, target, points_in_memory=2500, probabilities=True)
-    whole, tiled = gl.predict(model, cloud, probabilities=True), gl.read(target)
+    predict_in_tiles(model, source, target, points_in_memory=2500, probabilities=True, confidence=True)
+    whole, tiled = gl.predict(model, cloud, probabilities=True, confidence=True), gl.read(target)
+    assert np.abs(whole["confidence"] - tiled["confidence"]).max() < 1e-5
     assert np.ptp(probabilities_of(whole), axis=0).max() > 1e-3
     assert np.abs(probabilities_of(whole) - probabilities_of(tiled)).max() < 1e-5
     assert (whole["classification"] == tiled["classification"]).mean() > 0.999

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import gridless as gl
 from gridless.prediction import class_probabilities, input_settings

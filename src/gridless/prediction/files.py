@@ -31,6 +31,7 @@ def predict_file(
     memory: int,
     neighbors: Sequence[Path] = (),
     probabilities: bool = False,
+    confidence: bool = False,
     workers: int = 0,
     resume: bool = False,
     progress: StageProgress = lambda stage, done, total: None,
@@ -45,6 +46,7 @@ def predict_file(
         memory: bytes to stay within, about.
         neighbors: files beside this one, seen from crops at its borders (for LAS, LAZ and PLY targets).
         probabilities: also write the probability of every class.
+        confidence: also write the probability of the chosen class.
         workers: processes that prepare crops.
         resume: go on with what an interrupted prediction of a large file left.
         progress: called with (stage, points done, all points).
@@ -72,6 +74,7 @@ def predict_file(
             points_in_memory=limit,
             neighbors=neighbors,
             probabilities=probabilities,
+            confidence=confidence,
             workers=workers,
             resume=resume,
             progress=progress,
@@ -86,7 +89,13 @@ def predict_file(
 
     with clock("labeling"):
         labelled = predict(
-            model, cloud, probabilities=probabilities, workers=workers, progress=show, context=str(source)
+            model,
+            cloud,
+            probabilities=probabilities,
+            confidence=confidence,
+            workers=workers,
+            progress=show,
+            context=str(source),
         )
     with clock("writing"):
         write(target, labelled)

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from gridless.cloud import PointCloud
 from gridless.data import IGNORED, CoveringCrops, WholeCloud
 from gridless.io import create
 from gridless.io import open as open_file
@@ -24,7 +26,7 @@ from gridless.prediction.large.results import Results
 from gridless.prediction.large.scores import TileScores
 from gridless.prediction.large.store import PointStore, StoreWriter, axis_cell, cells_of
 from gridless.prediction.large.tiles import Tile, cut_tiles
-from gridless.prediction.predict import input_settings, label_map, with_predictions
+from gridless.prediction.predict import input_settings, label_map, temperature, tempered, with_predictions
 
 StageProgress = Callable[[str, int, int], None]
 CHUNK = 500_000
@@ -38,6 +40,7 @@ def predict_in_tiles(
     points_in_memory: int,
     neighbors: Sequence[Path] = (),
     probabilities: bool = False,
+    confidence: bool = False,
     points_per_batch: int = 16_000,
     workers: int = 0,
     resume: bool = False,
@@ -55,6 +58,7 @@ def predict_in_tiles(
         points_in_memory: largest number of points in a tile with its surroundings.
         neighbors: files whose points are looked at beyond the borders of ``source``.
         probabilities: also write the probability of every class.
+        confidence: also write the probability of the chosen class.
         points_per_batch: network points that go through the network together, about.
         workers: processes that prepare crops.
         resume: go on with what an interrupted prediction left.
@@ -93,11 +97,12 @@ def predict_in_tiles(
                 work.score(number, show)
             done += inner
             progress("labeling", done, store.num_own)
-        results = Results(ledger.folder, len(labels.names), probabilities)
+        results = Results(ledger.folder / "probabilities.bin", len(labels.names))
         with clock("adding up"):
             work.add_up(results)
         with clock("writing"):
-            _write(source, target, store, results, model, progress)
+            with_columns = partial(with_predictions, labels=labels, probabilities=probabilities, confidence=confidence)
+            _write(source, target, store, results, with_columns, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +161,7 @@ class _Tiles:
             places = self.store.places(tile.low, tile.high, own=True)
             sources = [source for source, other in enumerate(self.tiles) if other.meets(tile.grown(self.halo))]
             if len(places):
-                results.put(places, self.scores.probabilities(number, sources, places))
+                results.put(places, tempered(self.scores.sums(number, sources, places), temperature(self.model)))
 
     def _in_file_order(self, box: Tile) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Places and records in a box in the order of the file, so that means are rounded as in the whole cloud."""
@@ -201,17 +206,15 @@ def _write(
     target: Path,
     store: PointStore,
     results: Results,
-    model: nn.Module,
+    with_columns: Callable[..., PointCloud],
     progress: StageProgress,
 ) -> None:
-    labels = label_map(model)
     with open_file(source, chunk_size=store.chunk_size) as chunks, create(target, len(chunks)) as append:
         written = 0
         for chunk in chunks:
             places = np.arange(written, written + len(chunk))
             row_of_place = store.load(places)["index"] - written
-            classes, probabilities = results.of_chunk(written, row_of_place)
-            append(with_predictions(chunk, labels, classes, probabilities))
+            append(with_columns(chunk, scores=results.of_chunk(written, row_of_place)))
             written += len(chunk)
             progress("writing", written, len(chunks))
 

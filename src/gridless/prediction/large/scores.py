@@ -39,15 +39,14 @@ class TileScores:
         """Mark a tile whose sums have all been added."""
         (self.folder / f"{tile}.done").touch()
 
-    def probabilities(self, target: int, sources: list[int], places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Probabilities [n, classes] of the points of a tile at these places (ascending)."""
+    def sums(self, target: int, sources: list[int], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What all crops add [n, classes] to the points of a tile at these places (ascending)."""
         sums = np.zeros((len(places), self.record["sums"].shape[0]), np.float32)
         for source in sources:
             if self._file(source, target).exists():
                 records: NDArray[Any] = np.load(self._file(source, target))
                 sums[np.searchsorted(places, records["place"])] += records["sums"]
-        probabilities: NDArray[np.float32] = sums / sums.sum(axis=1, keepdims=True)
-        return probabilities
+        return sums
 
     def _file(self, tile: int, target: int) -> Path:
         return self.folder / f"{tile}-{target}.npy"
