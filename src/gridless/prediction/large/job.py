@@ -102,7 +102,10 @@ def predict_in_tiles(
             work.add_up(results)
         with clock("writing"):
             with_columns = partial(with_predictions, labels=labels, probabilities=probabilities, confidence=confidence)
-            _write(source, target, store, results, with_columns, progress)
+            # Within the folder, where a kill leaves nothing that the next run does not clear away.
+            complete = ledger.folder / f"output{target.suffix}"
+            _write(source, complete, store, results, with_columns, progress)
+            complete.replace(target)
 
 
 @dataclass(frozen=True, eq=False)
