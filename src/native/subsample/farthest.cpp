@@ -56,7 +56,6 @@ class FarthestPoints {
     T* const low = boxes_.data() + node * 2 * dim_;
     T* const high = low + dim_;
     find_box(begin, end, rows, dim_, low, high);
-    farthest_[at(node)].nearest = std::numeric_limits<T>::infinity();
     if (levels_below == 0) {
       fill_leaf(first_leaf, begin, end, rows);
       return;
@@ -64,6 +63,7 @@ class FarthestPoints {
     halve(begin, entries + leaves_.begin(first_leaf + num_below / 2), end, rows, dim_, low, high);
     build(2 * node, levels_below - 1, rows, entries);
     build(2 * node + 1, levels_below - 1, rows, entries);
+    take_farther(node);
   }
 
   void fill_leaf(int64_t leaf, Entry<T>* begin, Entry<T>* end, const T* rows) {
@@ -76,6 +76,7 @@ class FarthestPoints {
       indices_[at(slot)] = index;
       slots_[at(index)] = slot;
     }
+    farthest_[at(num_leaves_ + leaf)] = {std::numeric_limits<T>::infinity(), begin->index};
   }
 
   void update(int64_t node, int64_t levels_below) {
@@ -87,6 +88,11 @@ class FarthestPoints {
     }
     update(2 * node, levels_below - 1);
     update(2 * node + 1, levels_below - 1);
+    take_farther(node);
+  }
+
+  // Of the children's farthest points.
+  void take_farther(int64_t node) {
     const Farthest &left = farthest_[at(2 * node)], &right = farthest_[at(2 * node + 1)];
     const bool right_first =
         right.nearest > left.nearest || (right.nearest == left.nearest && right.index < left.index);
