@@ -30,6 +30,24 @@ def why_unavailable() -> str:
     return _load()[1]
 
 
+def choose(function: str, impl: str, *others: str) -> str:
+    """The implementation that ``impl`` asks for: for "auto" "native" where it can run, else the first of the others.
+
+    Raises:
+        ValueError: ``function`` has no such implementation.
+        UnsupportedError: impl is "native" and there are no compiled kernels.
+    """
+    names = ("auto", "native", *others)
+    if impl not in names:
+        raise ValueError(f"{function}: impl must be one of {', '.join(names)}, got {impl!r}")
+    if impl in others:
+        return impl
+    reason = why_unavailable()
+    if reason and impl == "native":
+        raise UnsupportedError(f"{function}: impl='native' cannot run here: {reason}; use impl='auto'")
+    return others[0] if reason else "native"
+
+
 @cache
 def instruction_set() -> str:
     """The instruction set that kernels run with: the best that this machine has, or what the environment asks for.

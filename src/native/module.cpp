@@ -7,6 +7,7 @@
 #include "instruction_sets.hpp"
 #include "parallel.hpp"
 #include "search/bindings.hpp"
+#include "subsample/bindings.hpp"
 
 namespace nb = nanobind;
 using namespace gridless;
@@ -14,6 +15,7 @@ using namespace gridless;
 NB_MODULE(_native, module) {
   bind_convolution(module);
   bind_search(module);
+  bind_subsample(module);
   module.def("borrow_openmp_threads", &borrow_openmp_threads, nb::arg("preferred_directory"));
   module.def("openmp_runtime", &openmp_runtime);
   module.def("instruction_sets", [] {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <exception>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -25,13 +27,20 @@ struct Loop {
   const int64_t num_tasks;
   std::atomic<int64_t> next_task{0};
   std::atomic<int> next_thread{0};
+  std::atomic<bool> failed{false};
+  std::exception_ptr failure{};  // the first one, written by whoever sets `failed`
 
-  void work() {
+  // Exceptions stay in here: one that left a thread's function would end the process.
+  void work() noexcept {
     const int thread = next_thread.fetch_add(1, std::memory_order_relaxed);
-    for (;;) {
-      const int64_t task = next_task.fetch_add(1, std::memory_order_relaxed);
-      if (task >= num_tasks) return;
-      body(task, thread);
+    try {
+      for (;;) {
+        const int64_t task = next_task.fetch_add(1, std::memory_order_relaxed);
+        if (task >= num_tasks || failed.load(std::memory_order_relaxed)) return;
+        body(task, thread);
+      }
+    } catch (...) {
+      if (!failed.exchange(true)) failure = std::current_exception();
     }
   }
 };
@@ -85,10 +94,15 @@ void parallel_for(int num_threads, int64_t num_tasks, const std::function<void(i
   } else {
     std::vector<std::thread> helpers;
     helpers.reserve(static_cast<size_t>(num_threads) - 1);
-    for (int helper = 1; helper < num_threads; ++helper) helpers.emplace_back([&loop] { loop.work(); });
+    try {
+      for (int helper = 1; helper < num_threads; ++helper) helpers.emplace_back([&loop] { loop.work(); });
+    } catch (const std::system_error&) {
+      // Those threads that there are do all tasks.
+    }
     loop.work();
     for (std::thread& helper : helpers) helper.join();
   }
+  if (loop.failure) std::rethrow_exception(loop.failure);
 }
 
 }  // namespace gridless

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gridless import PointCloud
-from gridless.data import COMPUTED_FEATURES, FeatureSettings, InputSettings
+from gridless.data import COMPUTED_FEATURES, FeatureSettings, InputSettings, WholeCloud
 
 UTM = np.array([652_000.0, 6_862_000.0, 120.0])
 
@@ -100,3 +100,13 @@ def test_nan_coordinates_and_values_name_the_row():
         settings.prepare(PointCloud([[0.0, 0, 0], [0, np.nan, 0]], {"intensity": np.zeros(2)}), "tile.laz")
     with pytest.raises(ValueError, match=r"feature 'intensity' is NaN or infinite for 1 of 2 points \(first: row 1"):
         settings.prepare(PointCloud(np.zeros((2, 3)), {"intensity": values}), "tile.laz")
+
+
+@pytest.mark.parametrize("num_points", [2, 5, 1000])
+def test_quantiles_of_blocks_are_those_of_all_values(num_points):
+    rng = np.random.default_rng(num_points)
+    values = np.column_stack([rng.normal(size=num_points), rng.integers(-3, 3, num_points), np.zeros(num_points)])
+    cloud = PointCloud(values)
+    whole = WholeCloud(values.min(axis=0), values.max(axis=0), lambda: [cloud[:1], cloud[1:]])
+    found = whole.quantiles(lambda block: block.positions, (0.02, 0.5, 0.98))
+    np.testing.assert_allclose(found, np.quantile(values, (0.02, 0.5, 0.98), axis=0), rtol=1e-14, atol=1e-14)

@@ -5,20 +5,8 @@ import pytest
 import torch
 
 import gridless as gl
-from gridless.data import FeatureSettings, InputSettings, LabelMap, plain_from_settings
 from gridless.prediction import class_probabilities, input_settings
 from gridless.prediction.predict import tempered
-
-
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    model = gl.build_model("pccn", in_channels=1, num_classes=3, num_neighbors=8)
-    model.metadata = {
-        "inputs": plain_from_settings(InputSettings((FeatureSettings("height"),), voxel_size=0.5, crop_radius=4.0)),
-        "labels": plain_from_settings(LabelMap({"ground": [2], "tree": [5, 4], "house": [6]})),
-    }
-    return model.eval()
 
 
 def spread(num_points=800, seed=0):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from gridless.cli.model_argument import load_model_or_run
 from gridless.data import find_files
-from gridless.io import SUFFIXES, read, write
-from gridless.prediction import predict as predict_cloud
+from gridless.io import SUFFIXES
+from gridless.prediction import Clock, bytes_of, neighbors_of, predict_file
 
 
 def predict(
@@ -21,8 +22,13 @@ def predict(
     probabilities: bool = False,
     confidence: bool = False,
     workers: int = 0,
+    memory: str = "4GB",
+    resume: bool = False,
 ) -> int:
     """Label every point of files; LAS and LAZ get their classification replaced, other formats a column label.
+
+    Files that are too large for the memory allowed are labelled tile by tile (LAS, LAZ and PLY). Files that lie side by
+    side see one another's points at their borders.
 
     Args:
         inputs: files, folders or patterns.
@@ -31,6 +37,8 @@ def predict(
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class, as an extra dimension ``confidence``.
         workers: processes that prepare crops; 0 prepares them in between.
+        memory: amount to stay within, about (4GB, 800MB).
+        resume: go on after an interruption; outputs newer than their input and the model are kept as they are.
 
     Returns:
         The exit status, 0.
@@ -45,34 +53,57 @@ def predict(
             raise ValueError(f"predict: {target} would replace its own input; choose another --output")
     if len({target.name for target in targets}) < len(targets):
         raise ValueError("predict: two inputs have the same file name, and would become one output")
+    allowed = bytes_of(memory)
     network = load_model_or_run(model)
     if is_folder:
         output.mkdir(parents=True, exist_ok=True)
     console = Console()
+    beside = neighbors_of(network, files)
     columns = (TextColumn("{task.description}"), BarColumn(), _PointsPerSecond(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        for file, target in zip(files, targets, strict=True):
-            task = bar.add_task(file.name, total=None)
-            cloud = read(file)
-            bar.update(task, total=max(1, len(cloud)))
-
-            def show(done: int, total: int, task: int = task, points: int = len(cloud)) -> None:
-                bar.update(task, completed=points * done / total)  # type: ignore[arg-type]
-
-            labelled = predict_cloud(
+    for file, target, neighbors in zip(files, targets, beside, strict=True):
+        if resume and _is_newer(target, [file, model]):
+            console.print(f"kept: {target}", soft_wrap=True, markup=False, highlight=False)
+            continue
+        clock, start = Clock(), time.perf_counter()
+        with Progress(*columns, console=console) as bar:
+            shown = _Stages(bar, file.name)
+            predict_file(
                 network,
-                cloud,
+                file,
+                target,
+                memory=allowed,
+                neighbors=neighbors,
                 probabilities=probabilities,
                 confidence=confidence,
                 workers=workers,
-                progress=show,
-                context=str(file),
+                resume=resume,
+                progress=shown.update,
+                clock=clock,
             )
-            write(target, labelled)
-            bar.update(task, completed=max(1, len(cloud)))
-    for target in targets:
+        speed = shown.points / (time.perf_counter() - start)
+        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.seconds.items())
         console.print(f"written: {target}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"  {shown.points:,} points, {speed:,.0f} points/s: {stages}", soft_wrap=True, highlight=False)
     return 0
+
+
+class _Stages:
+    """A bar for each stage of one file."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self.bar, self.name, self.points = bar, name, 0
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Show that a stage has come so far."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self.bar.add_task(f"{self.name}: {stage}", total=max(1, total))
+        self.bar.update(self._tasks[stage], completed=done)
+        self.points = total
+
+
+def _is_newer(target: Path, sources: list[Path]) -> bool:
+    return target.exists() and all(target.stat().st_mtime_ns > source.stat().st_mtime_ns for source in sources)
 
 
 class _PointsPerSecond(ProgressColumn):

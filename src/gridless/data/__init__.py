@@ -8,6 +8,7 @@ from gridless.data.files import find_files, hold_out_strips, load_labelled
 from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.settings import plain_from_settings, settings_from_plain
+from gridless.data.whole import WholeCloud
 
 __all__ = [
     "COMPUTED_FEATURES",
@@ -22,6 +23,7 @@ __all__ = [
     "PreparedCloud",
     "SamplerSettings",
     "TrainingCrops",
+    "WholeCloud",
     "computed_feature",
     "covering_centers",
     "cut_crop",

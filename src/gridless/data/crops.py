@@ -84,11 +84,13 @@ def cut_crop(
     return Crop(rows, local, positions, merged, labels)
 
 
-def covering_centers(horizontal: NDArray[np.float64], spacing: float) -> NDArray[np.float64]:
+def covering_centers(
+    horizontal: NDArray[np.float64], spacing: float, low: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Places [T, D - 1] on a square grid such that every point lies within spacing / √2 of one (in the plane).
 
-    Only places with points in their own grid cell are returned, in raster order; the grid is tied to the points' lower
-    bounds.
+    Only places with points in their own grid cell are returned, in raster order; the grid is tied to ``low`` [D - 1],
+    by default the points' lower bounds.
 
     Example:
         >>> covering_centers(np.array([[0.0, 0.0], [1.0, 0.5], [9.0, 0.0]]), 4.0).tolist()
@@ -96,10 +98,19 @@ def covering_centers(horizontal: NDArray[np.float64], spacing: float) -> NDArray
     """
     if len(horizontal) == 0:
         return np.zeros((0, horizontal.shape[1]))
-    low = horizontal.min(axis=0)
-    cells = np.unique(np.floor((horizontal - low) / spacing).astype(np.int64), axis=0)
+    low = horizontal.min(axis=0) if low is None else low
+    cells = _distinct_rows(np.floor((horizontal - low) / spacing).astype(np.int64))
     centers: NDArray[np.float64] = low + (cells + 0.5) * spacing
     return centers
+
+
+def _distinct_rows(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``np.unique(cells, axis=0)``, many times faster: each row becomes one number."""
+    values, ranks = zip(*(np.unique(column, return_inverse=True) for column in cells.T), strict=True)
+    shape = tuple(len(column) for column in values)
+    distinct = np.unique(np.ravel_multi_index(ranks, shape))
+    rows = np.unravel_index(distinct, shape)
+    return np.stack([column[rank] for column, rank in zip(values, rows, strict=True)], axis=1)
 
 
 def _sums(values: NDArray[np.float32], group: NDArray[np.int64], num_groups: int) -> NDArray[np.float64]:

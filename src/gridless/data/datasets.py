@@ -165,6 +165,7 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
         pyramid: the network's levels.
         spacing: distance of neighboring crops, at most crop_radius · √2 so that no point is left out.
         labelled_only: cover only the points that have a class (their surroundings are still seen).
+        low: horizontal place that the grid of crops is tied to; by default each cloud's lower bounds.
 
     Raises:
         ValueError: the spacing would leave points out.
@@ -177,6 +178,7 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
         pyramid: PyramidSettings,
         spacing: float,
         labelled_only: bool = False,
+        low: np.ndarray | None = None,
     ) -> None:
         if not 0 < spacing <= inputs.crop_radius * np.sqrt(2):
             raise ValueError(
@@ -189,7 +191,7 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
             wanted = cloud.horizontal
             if labelled_only and cloud.labels is not None:
                 wanted = wanted[cloud.labels != IGNORED]
-            self.places += [(index, center) for center in covering_centers(wanted, spacing)]
+            self.places += [(index, center) for center in covering_centers(wanted, spacing, low)]
 
     def __len__(self) -> int:
         return len(self.places)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,14 +15,63 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from gridless.cloud import PointCloud
+from gridless.data.whole import WholeCloud
 from gridless.neighbors import knn
 
 FeatureFunction = Callable[..., NDArray[np.floating[Any]]]
-COMPUTED_FEATURES: dict[str, FeatureFunction] = {}
 
 
-def computed_feature(function: FeatureFunction) -> FeatureFunction:
+@dataclass(frozen=True)
+class ComputedFeature:
+    """A feature function and what it looks at; see :func:`computed_feature`."""
+
+    function: FeatureFunction
+    columns: tuple[str, ...]
+    reach: str
+
+    def __call__(self, cloud: PointCloud, whole: WholeCloud | None = None, **options: float) -> NDArray[Any]:
+        """Values [N] on ``cloud``, a part of ``whole`` (by default all of it)."""
+        if "whole" in inspect.signature(self.function).parameters:
+            return self.function(cloud, whole=WholeCloud.of(cloud) if whole is None else whole, **options)
+        return self.function(cloud, **options)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that it takes."""
+        return tuple(name for name in self._parameters() if name != "whole")
+
+    def distance(self, options: dict[str, float], crop_radius: float) -> float:
+        """How far from a point it looks; infinite if it needs the whole cloud."""
+        named = {"point": 0.0, "neighbors": crop_radius, "whole": np.inf}
+        if self.reach in named:
+            return named[self.reach]
+        return float(options.get(self.reach, self._parameters()[self.reach].default))
+
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        return dict(list(inspect.signature(self.function).parameters.items())[1:])
+
+
+COMPUTED_FEATURES: dict[str, ComputedFeature] = {}
+
+
+@overload
+def computed_feature(function: FeatureFunction, /) -> FeatureFunction: ...
+@overload
+def computed_feature(
+    *, columns: tuple[str, ...] = (), reach: str = "whole"
+) -> Callable[[FeatureFunction], FeatureFunction]: ...
+def computed_feature(
+    function: FeatureFunction | None = None, /, *, columns: tuple[str, ...] = (), reach: str = "whole"
+) -> Any:
     """Register ``function(cloud, **options) -> [N]`` under its own name, for recipes to name it.
+
+    Clouds larger than memory are worked on in parts, which a feature has to allow by saying how far it looks.
+
+    Args:
+        function: a parameter named ``whole`` is given the :class:`WholeCloud` that the cloud is a part of.
+        columns: those it reads, besides the positions.
+        reach: how far it looks from each point: "point" not at all, the name of the option that is a distance,
+            "neighbors" its nearest points, "whole" everywhere.
 
     Example:
         >>> @computed_feature
@@ -30,30 +80,34 @@ def computed_feature(function: FeatureFunction) -> FeatureFunction:
         >>> COMPUTED_FEATURES.pop("distance_from_center")(PointCloud(np.eye(2))).tolist()
         [0.7071067811865476, 0.7071067811865476]
     """
-    COMPUTED_FEATURES[function.__name__] = function
-    return function
+
+    def register(function: FeatureFunction) -> FeatureFunction:
+        COMPUTED_FEATURES[function.__name__] = ComputedFeature(function, columns, reach)
+        return function
+
+    return register if function is None else register(function)
 
 
-def feature_options(function: FeatureFunction) -> tuple[str, ...]:
-    """Names of the options that a computed feature takes."""
-    return tuple(inspect.signature(function).parameters)[1:]
-
-
-@computed_feature
+@computed_feature(reach="point")
 def constant(cloud: PointCloud) -> NDArray[np.float64]:
     """One for every point: for networks that see geometry only."""
     return np.ones(len(cloud))
 
 
-@computed_feature
-def height(cloud: PointCloud) -> NDArray[np.float64]:
+@computed_feature(reach="point")
+def height(cloud: PointCloud, whole: WholeCloud) -> NDArray[np.float64]:
     """Last coordinate; crops subtract their own mean, so that only differences within a crop reach the network."""
-    return cloud.positions[:, -1] - cloud.center()[-1]
+    return cloud.positions[:, -1] - whole.center()[-1]
 
 
-@computed_feature
+@computed_feature(reach="point")
 def height_above_ground(
-    cloud: PointCloud, cell: float = 1.0, window: float = 33.0, slope: float = 0.3, tolerance: float = 0.3
+    cloud: PointCloud,
+    whole: WholeCloud,
+    cell: float = 1.0,
+    window: float = 33.0,
+    slope: float = 0.3,
+    tolerance: float = 0.3,
 ) -> NDArray[np.float64]:
     """Height above a ground surface found by a progressive morphological filter on the raster of lowest points.
 
@@ -62,6 +116,7 @@ def height_above_ground(
 
     Args:
         cloud: points, the last coordinate up.
+        whole: what the cloud is a part of; the ground is found once, on all of it.
         cell: side of a raster cell in the cloud's unit (metres).
         window: largest window; buildings up to this width are taken off the ground.
         slope: steepest ground, rise over run.
@@ -72,42 +127,38 @@ def height_above_ground(
     """
     if len(cloud) == 0:
         return np.zeros(0)
-    lowest, raster = _lowest_per_cell(cloud, cell)
-    surface = _filled(lowest, np.isfinite(lowest))
-    # Single returns from below the ground would drag their surroundings down.
-    surface = np.maximum(surface, ndimage.grey_closing(surface, size=(3,) * surface.ndim, mode="nearest") - tolerance)
-    is_ground = np.isfinite(lowest)
-    previous, size = 1, 3
-    opened = surface
-    while size * cell <= window:
-        smaller = ndimage.grey_opening(opened, size=(size,) * surface.ndim, mode="nearest")
-        is_ground &= opened - smaller <= tolerance + slope * (size - previous) * cell / 2
-        opened = smaller
-        previous, size = size, 2 * size - 1
-    ground = ndimage.gaussian_filter(_filled(np.where(is_ground, surface, opened), is_ground), 1.0, mode="nearest")
-    below = ndimage.map_coordinates(ground, raster.T - 0.5, order=1, mode="nearest")
+    key = ("ground", cell, window, slope, tolerance)
+    if key not in whole.surfaces:
+        whole.surfaces[key] = _ground(whole.lowest_per_cell(cell), cell, window, slope, tolerance)
+    raster = whole.in_cells(cloud, cell)
+    below = ndimage.map_coordinates(whole.surfaces[key], raster.T - 0.5, order=1, mode="nearest")
     return cloud.positions[:, -1] - below
 
 
-@computed_feature
-def height_above_lowest(cloud: PointCloud, window: float = 5.0, cell: float = 1.0) -> NDArray[np.float64]:
+@computed_feature(reach="point")
+def height_above_lowest(
+    cloud: PointCloud, whole: WholeCloud, window: float = 5.0, cell: float = 1.0
+) -> NDArray[np.float64]:
     """Height above the lowest point in the column of width ``window`` around each point's raster cell."""
     if len(cloud) == 0:
         return np.zeros(0)
-    lowest, raster = _lowest_per_cell(cloud, cell)
-    floor = ndimage.minimum_filter(lowest, size=max(1, round(window / cell)), mode="nearest")
-    cells = np.minimum(raster.astype(np.int64), np.array(lowest.shape) - 1)
+    key = ("floor", cell, window)
+    if key not in whole.surfaces:
+        lowest = whole.lowest_per_cell(cell)
+        whole.surfaces[key] = ndimage.minimum_filter(lowest, size=max(1, round(window / cell)), mode="nearest")
+    floor = whole.surfaces[key]
+    cells = np.minimum(whole.in_cells(cloud, cell).astype(np.int64), np.array(floor.shape) - 1)
     return cloud.positions[:, -1] - floor[tuple(cells.T)]
 
 
-@computed_feature
-def local_density(cloud: PointCloud, radius: float = 1.0) -> NDArray[np.float64]:
+@computed_feature(reach="radius")
+def local_density(cloud: PointCloud, whole: WholeCloud, radius: float = 1.0) -> NDArray[np.float64]:
     """log(1 + number of other points within ``radius``)."""
-    tree = cKDTree(cloud.local_positions())
+    tree = cKDTree(cloud.local_positions(whole.center()))
     return np.log(tree.query_ball_point(tree.data, radius, return_length=True, workers=-1).astype(np.float64))
 
 
-@computed_feature
+@computed_feature(columns=("return_number", "number_of_returns"), reach="point")
 def return_ratio(cloud: PointCloud) -> NDArray[np.float64]:
     """return_number / number_of_returns: 1 for the last echo of a pulse, small for echoes high in a crown."""
     for name in ("return_number", "number_of_returns"):
@@ -116,31 +167,31 @@ def return_ratio(cloud: PointCloud) -> NDArray[np.float64]:
     return np.asarray(cloud["return_number"] / np.maximum(cloud["number_of_returns"], 1))
 
 
-@computed_feature
-def linearity(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+@computed_feature(reach="neighbors")
+def linearity(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """(s1 - s2) / s1 of the standard deviations s1 >= s2 >= s3 of the k nearest points: 1 on wires and edges."""
-    deviations, _ = _local_shape(_ByIdentity(cloud), int(k))
+    deviations, _ = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
     return (deviations[:, 2] - deviations[:, 1]) / deviations[:, 2]
 
 
-@computed_feature
-def planarity(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+@computed_feature(reach="neighbors")
+def planarity(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """(s2 - s3) / s1 of the standard deviations of the k nearest points: 1 on roofs, ground and walls."""
-    deviations, _ = _local_shape(_ByIdentity(cloud), int(k))
+    deviations, _ = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
     return (deviations[:, 1] - deviations[:, 0]) / deviations[:, 2]
 
 
-@computed_feature
-def scattering(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+@computed_feature(reach="neighbors")
+def scattering(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """s3 / s1 of the standard deviations of the k nearest points: large in leaves."""
-    deviations, _ = _local_shape(_ByIdentity(cloud), int(k))
+    deviations, _ = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
     return deviations[:, 0] / deviations[:, 2]
 
 
-@computed_feature
-def verticality(cloud: PointCloud, k: int = 24) -> NDArray[np.float64]:
+@computed_feature(reach="neighbors")
+def verticality(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """1 - |vertical part of the normal| over the k nearest points: 0 on flat ground, 1 on walls."""
-    _, normals = _local_shape(_ByIdentity(cloud), int(k))
+    _, normals = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
     return 1.0 - np.abs(normals[:, -1])
 
 
@@ -158,9 +209,11 @@ class _ByIdentity:
 
 
 @lru_cache(maxsize=2)
-def _local_shape(key: _ByIdentity, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _local_shape(
+    key: _ByIdentity, origin: tuple[float, ...], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard deviations, ascending [N, 3] and normal [N, 3] of the k nearest points of every point."""
-    positions = torch.from_numpy(key.cloud.local_positions())
+    positions = torch.from_numpy(key.cloud.local_positions(origin))
     if positions.shape[1] != 3:
         raise ValueError(f"shape features need three coordinates, got {positions.shape[1]}")
     neighborhoods = knn(positions, positions, min(k, len(positions)))
@@ -179,19 +232,24 @@ def _local_shape(key: _ByIdentity, k: int) -> tuple[NDArray[np.float64], NDArray
     return deviations, normals
 
 
-def _lowest_per_cell(cloud: PointCloud, cell: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest last coordinate per cell (infinite where empty), and each point's place in units of cells."""
-    horizontal = cloud.positions[:, :-1]
-    raster = (horizontal - horizontal.min(axis=0)) / cell
-    shape = raster.max(axis=0).astype(np.int64) + 1
-    if np.prod(shape.astype(np.float64)) > 4e8:
-        raise ValueError(
-            f"heights: a raster of {' x '.join(map(str, shape))} cells of {cell} is too large; "
-            "remove points far outside the scene or choose a larger cell"
-        )
-    lowest = np.full(tuple(shape), np.inf)
-    np.minimum.at(lowest, tuple(np.minimum(raster.astype(np.int64), shape - 1).T), cloud.positions[:, -1])
-    return lowest, raster
+def _ground(
+    lowest: NDArray[np.float64], cell: float, window: float, slope: float, tolerance: float
+) -> NDArray[np.float64]:
+    """The surface of the ground on the raster of lowest points; see :func:`height_above_ground`."""
+    surface = _filled(lowest, np.isfinite(lowest))
+    # Single returns from below the ground would drag their surroundings down.
+    surface = np.maximum(surface, ndimage.grey_closing(surface, size=(3,) * surface.ndim, mode="nearest") - tolerance)
+    is_ground = np.isfinite(lowest)
+    previous, size = 1, 3
+    opened = surface
+    while size * cell <= window:
+        smaller = ndimage.grey_opening(opened, size=(size,) * surface.ndim, mode="nearest")
+        is_ground &= opened - smaller <= tolerance + slope * (size - previous) * cell / 2
+        opened = smaller
+        previous, size = size, 2 * size - 1
+    filled = _filled(np.where(is_ground, surface, opened), is_ground)
+    ground: NDArray[np.float64] = ndimage.gaussian_filter(filled, 1.0, mode="nearest")
+    return ground
 
 
 def _filled(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:

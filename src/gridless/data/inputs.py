@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from gridless.cloud import PointCloud
-from gridless.data.features import COMPUTED_FEATURES, feature_options
+from gridless.data.features import COMPUTED_FEATURES
 from gridless.data.settings import unknown_name
+from gridless.data.whole import WholeCloud
 from gridless.errors import GridlessError
 
 
@@ -45,16 +46,44 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.scale == 0:
             raise ValueError(f"feature {self.name!r}: scale must not be 0")
-        known = feature_options(COMPUTED_FEATURES[self.name]) if self.name in COMPUTED_FEATURES else ()
+        known = COMPUTED_FEATURES[self.name].options if self.name in COMPUTED_FEATURES else ()
         for option in self.options:
             if option not in known:
                 raise ValueError(f"feature {self.name!r}: unknown option {unknown_name(option, known)}")
 
-    def compute(self, cloud: PointCloud, context: str) -> NDArray[np.float32]:
-        """Values [N, C] for every point (C is 1 but for columns such as rgb)."""
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the cloud that it reads."""
+        return COMPUTED_FEATURES[self.name].columns if self.name in COMPUTED_FEATURES else (self.name,)
+
+    def reach(self, crop_radius: float) -> float:
+        """How far from a point it looks; infinite if it cannot be computed on a part of the cloud."""
+        if self.name not in COMPUTED_FEATURES:
+            return 0.0
+        distance = COMPUTED_FEATURES[self.name].distance(self.options, crop_radius)
+        # A cloud's own percentiles are found block by block, where a point's surroundings are missing.
+        return np.inf if self.transform == "robust" and distance > 0 else distance
+
+    def compute(self, cloud: PointCloud, context: str, whole: WholeCloud | None = None) -> NDArray[np.float32]:
+        """Values [N, C] (C is 1 but for columns such as rgb) for every point of a cloud that is a part of ``whole``."""
+        whole = WholeCloud.of(cloud) if whole is None else whole
+        values = self._raw(cloud, context, whole)
+        if self.transform == "log":
+            values = np.log1p(np.maximum(values, 0.0))
+        elif self.transform == "robust" and len(values):
+            key = ("percentiles", self.name, *sorted(self.options.items()))
+            if key not in whole.surfaces:
+                whole.surfaces[key] = whole.quantiles(lambda block: self._raw(block, context, whole), (0.02, 0.98))
+            low, high = whole.surfaces[key]
+            values = (2 * values - low - high) / np.maximum(high - low, 1e-9)
+        if self.limits is not None:
+            values = values.clip(*self.limits)
+        return ((values - self.offset) / self.scale).astype(np.float32)
+
+    def _raw(self, cloud: PointCloud, context: str, whole: WholeCloud) -> NDArray[np.float64]:
         if self.name in COMPUTED_FEATURES:
             try:
-                raw = COMPUTED_FEATURES[self.name](cloud, **self.options)
+                raw = COMPUTED_FEATURES[self.name](cloud, whole, **self.options)
             except GridlessError:
                 raise
             except ValueError as error:
@@ -73,14 +102,7 @@ class FeatureSettings:
                 f"{context}: feature {self.name!r} is NaN or infinite for {int(bad.sum())} of {len(cloud)} points "
                 f"(first: row {int(np.flatnonzero(bad)[0])})"
             )
-        if self.transform == "log":
-            values = np.log1p(np.maximum(values, 0.0))
-        elif self.transform == "robust" and len(values):
-            low, high = np.percentile(values, (2, 98), axis=0)
-            values = (2 * values - low - high) / np.maximum(high - low, 1e-9)
-        if self.limits is not None:
-            values = values.clip(*self.limits)
-        return ((values - self.offset) / self.scale).astype(np.float32)
+        return values
 
 
 @dataclass(frozen=True)
@@ -113,19 +135,47 @@ class InputSettings:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
-    def prepare(self, cloud: PointCloud, context: str, labels: NDArray[np.int64] | None = None) -> PreparedCloud:
-        """Compute every feature on the whole cloud, once.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a cloud that its features read, each once."""
+        return tuple(dict.fromkeys(name for feature in self.features for name in feature.columns))
+
+    def feature_reach(self) -> float:
+        """How far from a point its features look.
+
+        Raises:
+            ValueError: one of them has to see the whole cloud at once.
+        """
+        reach = {feature.name: feature.reach(self.crop_radius) for feature in self.features}
+        unbounded = [name for name, distance in reach.items() if np.isinf(distance)]
+        if unbounded:
+            raise ValueError(
+                f"feature {unbounded[0]!r} needs the whole cloud in memory (a computed feature registered without its "
+                "reach, or the robust transform of one that looks at neighbors); allow more memory"
+            )
+        return max(reach.values())
+
+    def prepare(
+        self,
+        cloud: PointCloud,
+        context: str,
+        labels: NDArray[np.int64] | None = None,
+        whole: WholeCloud | None = None,
+    ) -> PreparedCloud:
+        """Compute every feature, once.
 
         Args:
             cloud: N points.
             context: what to call the cloud in messages (its file).
             labels: class per point [N], -1 ignored.
+            whole: what the cloud is a part of; None if it is all.
 
         Raises:
             ValueError: NaN coordinates, or a column that a feature needs is missing; the message names it.
         """
         cloud.require_finite(context)
-        columns = [feature.compute(cloud, context) for feature in self.features]
+        whole = WholeCloud.of(cloud) if whole is None else whole
+        columns = [feature.compute(cloud, context, whole) for feature in self.features]
         names = [f.name for f, values in zip(self.features, columns, strict=True) for _ in range(values.shape[1])]
         return PreparedCloud(cloud.positions, np.concatenate(columns, axis=1), labels, tuple(names), context)
 

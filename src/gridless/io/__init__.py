@@ -2,6 +2,6 @@
 
 from gridless.io.atomic import replaced_when_complete
 from gridless.io.chunks import PointChunks
-from gridless.io.formats import SUFFIXES, open, read, write
+from gridless.io.formats import SUFFIXES, can_stream_to, create, open, read, write
 
-__all__ = ["SUFFIXES", "PointChunks", "open", "read", "replaced_when_complete", "write"]
+__all__ = ["SUFFIXES", "PointChunks", "can_stream_to", "create", "open", "read", "replaced_when_complete", "write"]

@@ -13,6 +13,12 @@ from gridless.cloud import PointCloud
 def _nothing_to_close() -> None: ...
 
 
+def check_count(path: object, written: int, promised: int) -> None:
+    """Refuse a file that did not get the points it was created for."""
+    if written != promised:
+        raise ValueError(f"create: {path} was to get {promised} points and got {written}")
+
+
 class PointChunks:
     """The points of one open file, in file order, as clouds of at most ``chunk_size`` points.
 

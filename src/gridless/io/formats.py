@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,42 @@ def write(path: str | os.PathLike[str], cloud: PointCloud, **options: Any) -> No
     """
     target = Path(path)
     _module_for(target).write(target, cloud, **options)
+
+
+def can_stream_to(path: str | os.PathLike[str]) -> bool:
+    """Whether the format of this suffix is written in parts."""
+    return hasattr(_module_for(Path(path)), "create")
+
+
+def create(path: str | os.PathLike[str], num_points: int) -> AbstractContextManager[Callable[[PointCloud], None]]:
+    """Write a file in parts; it takes its place when the block ends well, with all its points.
+
+    Args:
+        path: the file to make or replace: LAS, LAZ or PLY.
+        num_points: N, all points that will be appended.
+
+    Returns:
+        A context manager that gives ``append(cloud)``; the first cloud decides columns and header.
+
+    Raises:
+        FileNotFoundError: the folder of ``path`` does not exist.
+        ValueError: the format cannot be written in parts, a cloud does not fit it, or other than N points were given.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with create(Path(folder, "line.ply"), 4) as append:
+        ...         append(PointCloud(np.zeros((1, 3))))
+        ...         append(PointCloud(np.ones((3, 3))))
+        ...     read(Path(folder, "line.ply")).positions[:, 0].tolist()
+        [0.0, 1.0, 1.0, 1.0]
+    """
+    target = Path(path)
+    if not can_stream_to(target):
+        raise ValueError(f"{target}: {target.suffix} is not written in parts; choose .las, .laz or .ply")
+    context: AbstractContextManager[Callable[[PointCloud], None]] = _module_for(target).create(target, num_points)
+    return context
 
 
 def _module_for(path: Path) -> Any:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
-from gridless.io.chunks import PointChunks
+from gridless.io.chunks import PointChunks, check_count
 
 HEADER = "las_header"
 """Key of the laspy header in a cloud's metadata."""
@@ -89,35 +88,43 @@ def write(
         ValueError: positions are not [N, 3], not finite, or out of reach of scale and offset; a value does not fit
             its dimension (for example a class above 31 in point formats 0 to 5).
     """
-    if cloud.dim != 3:
-        raise ValueError(f"write: LAS has 3 coordinates, got positions of shape {cloud.positions.shape}")
-    cloud.require_finite(f"write {path.name}: LAS stores coordinates as integers")
-    carried = cloud.metadata.get(HEADER)
-    header = _new_header(cloud) if carried is None else copy.deepcopy(carried)
-    _drop_cloud_optimized_index(header)
-    if scale is not None:
-        header.scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), 3).copy()
-    if offset is not None:
-        header.offsets = np.broadcast_to(np.asarray(offset, dtype=np.float64), 3).copy()
-    integers = _integer_coordinates(cloud, header)
-    columns = {name: _storable(name, values) for name, values in cloud.columns.items()}
-    _declare_dimensions(header, columns)
+    with create(path, len(cloud), scale, offset) as append:
+        append(cloud)
 
-    record = laspy.ScaleAwarePointRecord.zeros(len(cloud), header=header)
-    for axis, name in enumerate(INTEGER_COORDINATES):
-        record[name] = integers[:, axis]
-    for info in header.point_format.dimensions:
-        if info.name in columns:
-            _store(record, info, columns[info.name], header.point_format.id)
 
+@contextlib.contextmanager
+def create(
+    path: Path,
+    num_points: int,
+    scale: float | Sequence[float] | None = None,
+    offset: float | Sequence[float] | None = None,
+) -> Iterator[Callable[[PointCloud], None]]:
+    """Yield a function that appends a cloud; the first one decides the header. Arguments as in :func:`write`."""
     with replaced_when_complete(path) as temporary, temporary.open("wb") as file:
-        writer = laspy.LasWriter(file, header, do_compress=path.suffix.lower() == ".laz", closefd=False)
-        writer.write_points(record)
-        if len(cloud) == 0:
-            writer.header.mins = writer.header.maxs = np.zeros(3)
-        if header.evlrs:
-            writer.write_evlrs(header.evlrs)
-        writer.close()
+        writer: laspy.LasWriter | None = None
+        written = 0
+
+        def append(cloud: PointCloud) -> None:
+            nonlocal writer, written
+            if cloud.dim != 3:
+                raise ValueError(f"write: LAS has 3 coordinates, got positions of shape {cloud.positions.shape}")
+            cloud.require_finite(f"write {path.name}: LAS stores coordinates as integers")
+            columns = _without_long_vectors({name: _storable(name, v) for name, v in cloud.columns.items()})
+            if writer is None:
+                header = _header_for(cloud, columns, scale, offset)
+                compress = path.suffix.lower() == ".laz"
+                writer = laspy.LasWriter(file, header, do_compress=compress, closefd=False)
+            writer.write_points(_record(cloud, columns, writer.header))
+            written += len(cloud)
+
+        yield append
+        check_count(path, written, num_points)
+        if writer is not None:
+            if written == 0:
+                writer.header.mins = writer.header.maxs = np.zeros(3)
+            if writer.header.evlrs:
+                writer.write_evlrs(writer.header.evlrs)
+            writer.close()
 
 
 # Reading
@@ -197,6 +204,37 @@ def _reference_system(header: laspy.LasHeader) -> str | None:
 # Writing
 
 
+def _header_for(
+    cloud: PointCloud,
+    columns: dict[str, NDArray[Any]],
+    scale: float | Sequence[float] | None,
+    offset: float | Sequence[float] | None,
+) -> laspy.LasHeader:
+    """The header of a file that starts with this cloud."""
+    carried = cloud.metadata.get(HEADER)
+    header = _new_header(cloud) if carried is None else copy.deepcopy(carried)
+    _drop_cloud_optimized_index(header)
+    if scale is not None:
+        header.scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), 3).copy()
+    if offset is not None:
+        header.offsets = np.broadcast_to(np.asarray(offset, dtype=np.float64), 3).copy()
+    _declare_dimensions(header, columns)
+    return header
+
+
+def _record(
+    cloud: PointCloud, columns: dict[str, NDArray[Any]], header: laspy.LasHeader
+) -> laspy.ScaleAwarePointRecord:
+    integers = _integer_coordinates(cloud, header)
+    record = laspy.ScaleAwarePointRecord.zeros(len(cloud), header=header)
+    for axis, name in enumerate(INTEGER_COORDINATES):
+        record[name] = integers[:, axis]
+    for info in header.point_format.dimensions:
+        if info.name in columns:
+            _store(record, info, columns[info.name], header.point_format.id)
+    return record
+
+
 def _new_header(cloud: PointCloud) -> laspy.LasHeader:
     colored = any(name in cloud for name in ("red", "green", "blue"))
     header = laspy.LasHeader(version="1.4", point_format=(8 if "nir" in cloud else 7) if colored else 6)
@@ -253,24 +291,28 @@ def _declare_dimensions(header: laspy.LasHeader, columns: dict[str, NDArray[Any]
             kept.add(info.name)
         else:
             header.remove_extra_dim(info.name)
-    for name, values in list(columns.items()):
+    for name, values in columns.items():
         if name in standard or name in kept:
             continue
-        num_elements = math.prod(values.shape[1:])
-        if values.ndim == 2 and not 1 < num_elements <= 3:  # LAS has vectors of two and three only
-            del columns[name]
-            split = {f"{name}_{index}": values[:, index] for index in range(num_elements)}
-            taken = [part for part in split if part in columns]
-            if taken:
-                raise ValueError(f"write: column {name!r} is stored as {name}_0, ..., but {taken[0]!r} exists already")
-            columns.update(split)
-            new = dict.fromkeys(split, values.dtype.str[1:])
-        else:
-            new = {name: f"{num_elements}{values.dtype.str[1:]}" if values.ndim == 2 else values.dtype.str[1:]}
-        for part, type_name in new.items():
-            if len(part.encode()) > LONGEST_DIMENSION_NAME or not part:
-                raise ValueError(f"write: {part!r} is no name for LAS: 1 to {LONGEST_DIMENSION_NAME} bytes are allowed")
-            header.add_extra_dim(laspy.ExtraBytesParams(part, type_name))
+        if len(name.encode()) > LONGEST_DIMENSION_NAME or not name:
+            raise ValueError(f"write: {name!r} is no name for LAS: 1 to {LONGEST_DIMENSION_NAME} bytes are allowed")
+        num_elements = str(values.shape[1]) if values.ndim == 2 else ""
+        header.add_extra_dim(laspy.ExtraBytesParams(name, f"{num_elements}{values.dtype.str[1:]}"))
+
+
+def _without_long_vectors(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """LAS has vectors of two and three only: others become name_0, name_1, ..."""
+    parts: dict[str, NDArray[Any]] = {}
+    for name, values in columns.items():
+        if values.ndim == 1 or values.shape[1] in (2, 3):
+            parts[name] = values
+            continue
+        split = {f"{name}_{index}": values[:, index] for index in range(values.shape[1])}
+        taken = [part for part in split if part in columns]
+        if taken:
+            raise ValueError(f"write: column {name!r} is stored as {name}_0, ..., but {taken[0]!r} exists already")
+        parts.update(split)
+    return parts
 
 
 def _holds(info: Any, values: NDArray[Any]) -> bool:

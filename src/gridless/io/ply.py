@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
-from gridless.io.chunks import PointChunks
+from gridless.io.chunks import PointChunks, check_count
 
 LARGEST_HEADER = 1 << 20
 BYTES_OF_TYPE = {
@@ -21,6 +23,10 @@ BYTES_OF_TYPE = {
     **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
     **dict.fromkeys(("int", "uint", "float", "int32", "uint32", "float32"), 4),
     **dict.fromkeys(("double", "float64"), 8),
+}
+PLY_NAMES = {
+    **{"i1": "char", "u1": "uchar", "i2": "short", "u2": "ushort"},
+    **{"i4": "int", "u4": "uint", "f4": "float", "f8": "double"},
 }
 WIDER_TYPE = {"bool": "u1", "float16": "f4", "int64": "i4", "uint64": "u4"}
 """Column dtypes that PLY lacks and the type they are stored as if every value fits."""
@@ -44,12 +50,18 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
             path, f"the element 'vertex' needs properties x, y (and z), it has {', '.join(scalars) or 'none'}"
         )
 
+    offset = fields.offset if isinstance(fields, np.memmap) else None
+    record, num_points = fields.dtype, len(fields)
+
     def rows(start: int, stop: int) -> PointCloud:
-        part = fields[start:stop]
+        if offset is None:
+            part = fields[start:stop]
+        else:  # not through the map, whose pages would stay in memory
+            part = np.fromfile(path, record, stop - start, offset=offset + start * record.itemsize)
         columns = {name: part[name].astype(part.dtype[name].newbyteorder("=")) for name in scalars if name not in axes}
         return PointCloud(np.stack([part[axis].astype(np.float64) for axis in axes], axis=1), columns)
 
-    return PointChunks(len(fields), chunk_size, rows)
+    return PointChunks(num_points, chunk_size, rows)
 
 
 def write(path: Path, cloud: PointCloud, ascii: bool = False, byte_order: str = "<") -> None:
@@ -64,10 +76,47 @@ def write(path: Path, cloud: PointCloud, ascii: bool = False, byte_order: str = 
     Raises:
         ValueError: wrong number of coordinates, a column name with spaces, or values that no PLY type holds.
     """
-    if cloud.dim not in (2, 3):
-        raise ValueError(f"write: PLY positions are [N, 2] or [N, 3], got shape {cloud.positions.shape}")
     if byte_order not in ("<", ">"):
         raise ValueError(f"write: byte_order must be '<' or '>', got {byte_order!r}")
+    if not ascii:
+        with create(path, len(cloud), byte_order) as append:
+            append(cloud)
+        return
+    element = plyfile.PlyElement.describe(_vertices(cloud), "vertex")
+    with replaced_when_complete(path) as temporary:
+        plyfile.PlyData([element], text=True).write(str(temporary))
+
+
+@contextlib.contextmanager
+def create(path: Path, num_points: int, byte_order: str = "<") -> Iterator[Callable[[PointCloud], None]]:
+    """Yield a function that appends a cloud to a binary file; the first one decides the properties."""
+    with replaced_when_complete(path) as temporary, temporary.open("wb") as file:
+        record: np.dtype[Any] | None = None
+        written = 0
+
+        def append(cloud: PointCloud) -> None:
+            nonlocal record, written
+            vertices = _vertices(cloud)
+            if record is None:
+                record = vertices.dtype.newbyteorder("<" if byte_order == "<" else ">")
+                file.write(_header(record, num_points, byte_order))
+            file.write(vertices.astype(record).tobytes())
+            written += len(cloud)
+
+        yield append
+        check_count(path, written, num_points)
+
+
+def _header(record: np.dtype[Any], num_points: int, byte_order: str) -> bytes:
+    lines = ["ply", f"format binary_{'little' if byte_order == '<' else 'big'}_endian 1.0"]
+    lines.append(f"element vertex {num_points}")
+    lines += [f"property {PLY_NAMES[record[name].str[1:]]} {name}" for name in record.names or ()]
+    return ("\n".join([*lines, "end_header"]) + "\n").encode("ascii")
+
+
+def _vertices(cloud: PointCloud) -> NDArray[Any]:
+    if cloud.dim not in (2, 3):
+        raise ValueError(f"write: PLY positions are [N, 2] or [N, 3], got shape {cloud.positions.shape}")
     properties: dict[str, NDArray[Any]] = {
         axis: cloud.positions[:, index] for index, axis in enumerate("xyz"[: cloud.dim])
     }
@@ -83,9 +132,7 @@ def write(path: Path, cloud: PointCloud, ascii: bool = False, byte_order: str = 
     vertices = np.empty(len(cloud), dtype=[(name, values.dtype) for name, values in properties.items()])
     for name, values in properties.items():
         vertices[name] = values
-    with replaced_when_complete(path) as temporary:
-        element = plyfile.PlyElement.describe(vertices, "vertex")
-        plyfile.PlyData([element], text=ascii, byte_order=byte_order).write(str(temporary))
+    return vertices
 
 
 def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:

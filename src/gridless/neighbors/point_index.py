@@ -8,14 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridless import native as compiled
 from gridless.arguments import check_batch, check_positions
-from gridless.errors import UnsupportedError
+from gridless.native import choose
 from gridless.neighbors import kdtree, reference
 from gridless.neighbors.native import SearchTrees
 from gridless.neighbors.neighborhoods import Neighborhoods
-
-_IMPLEMENTATIONS = ("auto", "reference", "kdtree", "native")
 
 
 class PointIndex:
@@ -42,15 +39,10 @@ class PointIndex:
     def __init__(
         self, positions: Tensor, batch: Tensor | None = None, impl: str = "auto", function: str = "PointIndex"
     ) -> None:
-        if impl not in _IMPLEMENTATIONS:
-            raise ValueError(f"{function}: impl must be one of {', '.join(_IMPLEMENTATIONS)}, got {impl!r}")
+        self._impl = choose(function, impl, "kdtree", "reference")
         check_positions(function, "source_positions", positions)
         check_batch(function, "source_batch", batch, len(positions))
-        reason = compiled.why_unavailable() if impl in ("auto", "native") else ""
-        if reason and impl == "native":
-            raise UnsupportedError(f"{function}: impl='native' cannot run here: {reason}; use impl='auto'")
         self._function, self._given, self._batch = function, positions, batch
-        self._impl = impl if impl != "auto" else "kdtree" if reason else "native"
         self._positions = positions.detach()
         self._trees: SearchTrees | None = None
         if self._impl == "native":

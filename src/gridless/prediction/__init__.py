@@ -1,5 +1,17 @@
 """From a trained model and a cloud to a labelled cloud."""
 
+from gridless.prediction.clock import Clock
+from gridless.prediction.files import neighbors_of, predict_file
+from gridless.prediction.memory import bytes_of
 from gridless.prediction.predict import class_probabilities, input_settings, label_map, predict
 
-__all__ = ["class_probabilities", "input_settings", "label_map", "predict"]
+__all__ = [
+    "Clock",
+    "bytes_of",
+    "class_probabilities",
+    "input_settings",
+    "label_map",
+    "neighbors_of",
+    "predict",
+    "predict_file",
+]

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
 
 from gridless.cloud import PointCloud
-from gridless.data import Batch, CoveringCrops, InputSettings, LabelMap, PreparedCloud, settings_from_plain
-from gridless.neighbors import knn
-
-Progress = Callable[[int, int], None]
-_INTERPOLATED_FROM = 3
+from gridless.data import CoveringCrops, InputSettings, LabelMap, PreparedCloud, settings_from_plain
+from gridless.prediction.crops import Progress, add_scores
 
 
 def predict(
@@ -68,11 +61,18 @@ def predict(
         )
     else:
         scores = np.zeros((0, len(labels.names)), np.float32)
+    return with_predictions(cloud, labels, scores, probabilities, confidence)
+
+
+def with_predictions(
+    cloud: PointCloud, labels: LabelMap, scores: NDArray[np.float32], probabilities: bool, confidence: bool
+) -> PointCloud:
+    """The cloud with the label of the class of the highest score [N, classes] and the columns asked for."""
     column = "classification" if "classification" in cloud or "las_header" in cloud.metadata else "label"
-    raw = labels.decode(scores.argmax(axis=1))
-    if raw.min(initial=0) >= 0 and raw.max(initial=0) <= 255:
-        raw = raw.astype(np.uint8)
-    columns: dict[str, NDArray[Any]] = {column: raw}
+    first_labels = labels.decode(np.arange(len(labels.names)))
+    if first_labels.min() >= 0 and first_labels.max() <= 255:
+        first_labels = first_labels.astype(np.uint8)
+    columns: dict[str, NDArray[Any]] = {column: first_labels[scores.argmax(axis=1)]}
     if probabilities:
         columns |= {f"probability_{name}": scores[:, c].copy() for c, name in enumerate(labels.names)}
     if confidence:
@@ -103,21 +103,14 @@ def class_probabilities(
     inputs = input_settings(model)
     sums = np.zeros((len(cloud), len(label_map(model).names)), np.float32)
     pyramid: Any = model.pyramid_settings
-    tiles = _Tiles(CoveringCrops([cloud], inputs, pyramid, inputs.crop_radius if spacing is None else spacing))
-    was_training = model.training
-    model.eval()
-    try:
-        waiting: list[_Tile] = []
-        for done, tile in enumerate(DataLoader(tiles, batch_size=None, num_workers=workers), start=1):
-            waiting.append(tile)
-            if sum(len(t.batch.labels) for t in waiting) >= points_per_batch or done == len(tiles):
-                _add_scores(model, waiting, sums)
-                waiting = []
-                if progress is not None:
-                    progress(done, len(tiles))
-    finally:
-        model.train(was_training)
-    return tempered(sums, float(getattr(model, "metadata", {}).get("temperature", 1.0)))
+    crops = CoveringCrops([cloud], inputs, pyramid, inputs.crop_radius if spacing is None else spacing)
+    add_scores(model, crops, sums, points_per_batch=points_per_batch, workers=workers, progress=progress)
+    return tempered(sums, temperature(model))
+
+
+def temperature(model: nn.Module) -> float:
+    """The temperature that the model's training found; 1 if it found none."""
+    return float(getattr(model, "metadata", {}).get("temperature", 1.0))
 
 
 def tempered(weights: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
@@ -145,47 +138,6 @@ def tempered(weights: NDArray[np.float32], temperature: float) -> NDArray[np.flo
     powered = relative if temperature == 1.0 else relative ** np.float32(1 / temperature)
     shares: NDArray[np.float32] = powered / powered.sum(axis=1, keepdims=True)
     return shares
-
-
-@dataclass(frozen=True, eq=False)
-class _Tile:
-    """A crop, its network inputs, and for each of its n points the network points to take its scores from."""
-
-    rows: NDArray[np.int64]
-    batch: Batch
-    nearest: Tensor  # [n, k]
-    weights: Tensor  # [n, k], rows sum to the point's weight in the average over crops
-
-
-class _Tiles(Dataset[_Tile]):
-    def __init__(self, crops: CoveringCrops) -> None:
-        self.crops = crops
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __getitem__(self, index: int) -> _Tile:
-        crop, batch = self.crops[index]
-        inputs = self.crops.inputs
-        points, network_points = torch.from_numpy(crop.point_positions), torch.from_numpy(crop.positions)
-        k = min(_INTERPOLATED_FROM, len(network_points))
-        nearest = knn(network_points, points, k).indices.view(len(points), k)
-        squared = (points[:, None] - network_points[nearest]).square().sum(dim=2)
-        weights = 1 / (squared + (0.05 * inputs.voxel_size) ** 2)
-        horizontal = points[:, : max(1, points.shape[1] - 1)]
-        from_axis = horizontal.square().sum(dim=1, keepdim=True) / inputs.crop_radius**2
-        trust = (1 - from_axis).clamp(min=0.0).square() + 1e-3
-        return _Tile(crop.rows, batch, nearest, weights / weights.sum(dim=1, keepdim=True) * trust)
-
-
-@torch.no_grad()  # not inference_mode: an operator's workspace made there could not be used by a later training
-def _add_scores(model: nn.Module, tiles: list[_Tile], sums: NDArray[np.float32]) -> None:
-    device = next(model.parameters()).device
-    batch = Batch.concatenate([tile.batch for tile in tiles]).to(device)
-    scores = model(batch.features, batch.pyramid).float().softmax(dim=1).cpu()
-    parts = scores.split([len(tile.batch.labels) for tile in tiles])
-    for tile, part in zip(tiles, parts, strict=True):
-        sums[tile.rows] += (part[tile.nearest] * tile.weights[:, :, None]).sum(dim=1).numpy()
 
 
 def _metadata(model: nn.Module, name: str) -> Any:

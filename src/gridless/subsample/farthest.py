@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from gridless.arguments import check_batch, check_positions
+from gridless.native import choose
+from gridless.subsample import native, reference
 
 
 def farthest(
@@ -16,11 +18,12 @@ def farthest(
     ratio: float | None = None,
     batch: Tensor | None = None,
     start: int = 0,
+    impl: str = "auto",
 ) -> Tensor:
     """Greedy farthest-point sampling: each next point is the farthest from those already chosen in its cloud.
 
-    Equal distances go to the lowest index. Coordinates are taken relative to the cloud's first point and compared in
-    float32 (float64 for float64 positions, whose differences may need it).
+    Equal distances go to the lowest index. Distances are Σ_d (x_d − y_d)², added axis by axis, in float32 (float64 for
+    float64 positions, whose differences may need it) and of coordinates relative to the cloud's first point.
 
     Args:
         positions: [N, D] floating point.
@@ -28,6 +31,8 @@ def farthest(
         ratio: in (0, 1], instead of ``num_samples``: ceil(ratio * points of the cloud).
         batch: [N] int64 cloud of each point.
         start: which point of each cloud, counted within the cloud, is chosen first (the last one in smaller clouds).
+        impl: "native" (compiled), "reference" (torch, on the positions' device) or "auto" (the first of them that can
+            run there); the same points.
 
     Returns:
         [S] int64 indices, cloud after cloud in increasing cloud id, within a cloud in the order of selection.
@@ -36,6 +41,7 @@ def farthest(
         TypeError: positions are not floating point, or batch is not int64.
         ValueError: shapes do not fit, a coordinate is not finite, or not exactly one of num_samples and ratio is given
             in its range.
+        UnsupportedError: impl is "native" and there are no compiled kernels.
 
     Example:
         >>> import torch
@@ -52,35 +58,17 @@ def farthest(
         raise ValueError(f"farthest: ratio must be in (0, 1], got {ratio}")
     if start < 0:
         raise ValueError(f"farthest: start must be at least 0, got {start}")
-    if batch is None:
-        clouds = [torch.arange(len(positions), device=positions.device)]
-    else:
-        sorted_batch, order = batch.to(positions.device).sort(stable=True)
-        clouds = list(order.split(torch.unique_consecutive(sorted_batch, return_counts=True)[1].tolist()))
-    chosen = [torch.empty(0, dtype=torch.int64, device=positions.device)]
-    for members in clouds:
-        wanted = num_samples if ratio is None else math.ceil(ratio * len(members))
-        assert wanted is not None
-        if len(members) and wanted:
-            chosen.append(members[_greedy(positions.detach()[members], min(wanted, len(members)), start)])
-    return torch.cat(chosen)
-
-
-def _greedy(positions: Tensor, count: int, start: int) -> Tensor:
-    # A contiguous row per axis; centered before any rounding to float32.
-    wide = positions.to(torch.promote_types(positions.dtype, torch.float32))
-    axes = (wide - wide[0]).T.contiguous()
-    nearest = axes.new_full((axes.shape[1],), math.inf)
-    squared, difference = torch.empty_like(nearest), torch.empty_like(nearest)
-    chosen = torch.empty(count, dtype=torch.int64, device=positions.device)
-    current = torch.tensor(min(start, axes.shape[1] - 1), device=positions.device)
-    for step in range(count):
-        chosen[step] = current
-        squared.zero_()
-        for axis in axes:
-            torch.sub(axis, axis[current], out=difference)
-            squared.addcmul_(difference, difference)
-        torch.minimum(nearest, squared, out=nearest)
-        nearest[current] = -1.0  # copies have distance 0 and may still be chosen; the point itself may not
-        current = nearest.argmax()
-    return chosen
+    on_cpu = positions.device.type == "cpu"
+    chosen_impl = choose("farthest", impl, "reference") if on_cpu or impl != "auto" else "reference"
+    implementation = native if chosen_impl == "native" else reference
+    place = "cpu" if chosen_impl == "native" else positions.device
+    order, counts = None, [len(positions)]
+    if batch is not None:
+        sorted_batch, order = batch.to(place).sort(stable=True)
+        counts = torch.unique_consecutive(sorted_batch, return_counts=True)[1].tolist()
+    wanted = [
+        min(num_samples, count) if num_samples is not None else math.ceil((ratio or 0) * count) for count in counts
+    ]
+    return implementation.farthest_points(positions.detach().to(place), order, counts, wanted, start).to(
+        positions.device
+    )

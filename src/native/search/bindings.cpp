@@ -1,36 +1,20 @@
 // SearchTree as Python sees it. Arrays come in without copies; rows go straight into the arrays that are given.
 #include "search/bindings.hpp"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 
 #include <algorithm>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "arrays.hpp"
 #include "search/tree.hpp"
 
 namespace nb = nanobind;
 
 namespace gridless {
 namespace {
-
-using Positions = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Numbers = nb::ndarray<const int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using MutableNumbers = nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-void require(bool condition, const char* what) {
-  if (!condition) throw std::invalid_argument(std::string("search: ") + what);
-}
-
-PointArray point_array(const Positions& positions) {
-  const bool wide = positions.dtype() == nb::dtype<double>();
-  require(wide || positions.dtype() == nb::dtype<float>(), "positions must be float32 or float64");
-  return {positions.data(), static_cast<int64_t>(positions.shape(0)), wide};
-}
 
 class BoundRows {
  public:
@@ -60,24 +44,11 @@ class BoundTree {
   BoundTree(Positions positions, std::optional<Numbers> order, Numbers begins, int num_threads)
       : dim_(static_cast<int>(positions.shape(1))) {
     const PointArray points = point_array(positions);
-    const std::vector<int64_t> cloud_begins(begins.data(), begins.data() + begins.shape(0));
-    require(!cloud_begins.empty() && cloud_begins.front() == 0 && cloud_begins.back() == points.count,
-            "begins must go from 0 to the number of points");
-    for (size_t cloud = 1; cloud < cloud_begins.size(); ++cloud)
-      require(cloud_begins[cloud - 1] <= cloud_begins[cloud], "begins must not decrease");
+    const std::vector<int64_t> cloud_begins = checked_begins(begins, points.count);
     require(dim_ > 0, "positions must have axes");
-    if (order) {
-      require(static_cast<int64_t>(order->shape(0)) == points.count, "order must have one entry a point");
-      std::vector<bool> seen(order->shape(0));
-      for (int64_t place = 0; place < points.count; ++place) {
-        const int64_t index = order->data()[place];
-        require(index >= 0 && index < points.count && !seen[static_cast<size_t>(index)],
-                "order must hold the index of every point once");
-        seen[static_cast<size_t>(index)] = true;
-      }
-    }
+    const int64_t* const checked = checked_order(order, points.count);
     nb::gil_scoped_release released;
-    tree_ = make_search_tree(points, dim_, order ? order->data() : nullptr, cloud_begins, num_threads);
+    tree_ = make_search_tree(points, dim_, checked, cloud_begins, num_threads);
   }
 
   void knn(Positions queries, std::optional<Numbers> clouds, int64_t k, MutableNumbers indices, MutableNumbers counts,

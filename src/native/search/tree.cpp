@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "halving.hpp"
 #include "parallel.hpp"
 #include "search/rows.hpp"
 
@@ -16,12 +17,12 @@ constexpr int kMostLevels = 48;
 constexpr int64_t kFewQueries = 32;
 
 // One cloud. Node 0 is the root, node n has the children 2n + 1 and 2n + 2, and those from num_inner on are leaves.
-// Leaf l holds the points from l * num_points / num_leaves on, so no leaf differs by more than one point from another.
-struct CloudTree {
-  int64_t first_point, num_points, num_levels, first_node, first_leaf;
+struct CloudTree : BalancedLeaves {
+  int64_t first_point, first_node, first_leaf;
 
-  int64_t num_inner() const { return (int64_t{1} << num_levels) - 1; }
-  int64_t leaf_begin(int64_t leaf) const { return (leaf * num_points) >> num_levels; }
+  CloudTree(int64_t point, int64_t points, int64_t node, int64_t leaf)
+      : BalancedLeaves(points, kLeafPoints), first_point(point), first_node(node), first_leaf(leaf) {}
+  int64_t num_inner() const { return count() - 1; }
 };
 
 struct Node {
@@ -37,11 +38,10 @@ class Tree final : public SearchTree {
       : run_time_dim_(dim), num_points_(num_points), positions_(positions) {
     int64_t num_nodes = 0, num_leaves = 0;
     for (size_t cloud = 0; cloud + 1 < begins.size(); ++cloud) {
-      CloudTree tree{begins[cloud], begins[cloud + 1] - begins[cloud], 0, num_nodes, num_leaves};
-      while ((tree.num_points - 1) >> tree.num_levels >= kLeafPoints) ++tree.num_levels;
+      const CloudTree tree(begins[cloud], begins[cloud + 1] - begins[cloud], num_nodes, num_leaves);
       clouds_.push_back(tree);
       num_nodes += tree.num_inner();
-      num_leaves += tree.num_inner() + 1;
+      num_leaves += tree.count();
     }
     boxes_.resize(static_cast<size_t>(num_nodes * 4 * dim));
     least_.resize(static_cast<size_t>(num_nodes * 2));
@@ -82,11 +82,6 @@ class Tree final : public SearchTree {
   }
 
  private:
-  struct Entry {
-    T key;
-    int64_t index;
-  };
-
   int dim() const { return Dim > 0 ? Dim : run_time_dim_; }
 
   static int64_t num_blocks(const Queries& queries) {
@@ -94,7 +89,7 @@ class Tree final : public SearchTree {
   }
 
   void build(const int64_t* order, int num_threads) {
-    std::vector<Entry> entries(static_cast<size_t>(num_points_));
+    std::vector<Entry<T>> entries(static_cast<size_t>(num_points_));
     for (int64_t place = 0; place < num_points_; ++place)
       entries[static_cast<size_t>(place)].index = order ? order[place] : place;
     std::vector<Node> nodes;
@@ -116,7 +111,7 @@ class Tree final : public SearchTree {
                  [&](int64_t task, int) { build_below(nodes[static_cast<size_t>(task)], entries.data()); });
   }
 
-  void build_below(const Node& node, Entry* entries) {
+  void build_below(const Node& node, Entry<T>* entries) {
     split(node, entries);
     if (node.depth == clouds_[static_cast<size_t>(node.cloud)].num_levels) return;
     build_below({node.cloud, node.depth + 1, 2 * node.place}, entries);
@@ -124,24 +119,15 @@ class Tree final : public SearchTree {
   }
 
   // Puts the points of a node's left child before those of its right one, and the node's box into its parent.
-  void split(const Node& node, Entry* entries) {
+  void split(const Node& node, Entry<T>* entries) {
     const CloudTree& tree = clouds_[static_cast<size_t>(node.cloud)];
     const int64_t levels_below = tree.num_levels - node.depth;
     const int64_t first_leaf = node.place << levels_below;
-    Entry* const begin = entries + tree.first_point + tree.leaf_begin(first_leaf);
-    Entry* const end = entries + tree.first_point + tree.leaf_begin((node.place + 1) << levels_below);
+    Entry<T>* const begin = entries + tree.first_point + tree.begin(first_leaf);
+    Entry<T>* const end = entries + tree.first_point + tree.begin((node.place + 1) << levels_below);
 
-    std::vector<T> low(static_cast<size_t>(dim()), std::numeric_limits<T>::infinity());
-    std::vector<T> high(static_cast<size_t>(dim()), -std::numeric_limits<T>::infinity());
-    int64_t least = std::numeric_limits<int64_t>::max();
-    for (const Entry* entry = begin; entry != end; ++entry) {
-      const T* point = positions_ + entry->index * dim();
-      least = std::min(least, entry->index);
-      for (int axis = 0; axis < dim(); ++axis) {
-        low[static_cast<size_t>(axis)] = std::min(low[static_cast<size_t>(axis)], point[axis]);
-        high[static_cast<size_t>(axis)] = std::max(high[static_cast<size_t>(axis)], point[axis]);
-      }
-    }
+    std::vector<T> low(static_cast<size_t>(dim())), high(static_cast<size_t>(dim()));
+    find_box(begin, end, positions_, dim(), low.data(), high.data());
     if (node.depth > 0) {
       const int64_t parent = tree.first_node + (int64_t{1} << (node.depth - 1)) - 1 + node.place / 2;
       const int64_t side = node.place % 2;
@@ -150,30 +136,23 @@ class Tree final : public SearchTree {
         box[4 * axis + side] = low[static_cast<size_t>(axis)];
         box[4 * axis + 2 + side] = high[static_cast<size_t>(axis)];
       }
-      least_[static_cast<size_t>(2 * parent + side)] = least;
+      int64_t& least = least_[static_cast<size_t>(2 * parent + side)];
+      least = begin->index;
+      for (const Entry<T>* entry = begin; entry != end; ++entry) least = std::min(least, entry->index);
     }
     if (levels_below == 0) {
       fill_leaf(tree.first_leaf + node.place, begin, end);
       return;
     }
-    int widest = 0;
-    for (int axis = 1; axis < dim(); ++axis)
-      if (high[static_cast<size_t>(axis)] - low[static_cast<size_t>(axis)] >
-          high[static_cast<size_t>(widest)] - low[static_cast<size_t>(widest)])
-        widest = axis;
-    for (Entry* entry = begin; entry != end; ++entry) entry->key = positions_[entry->index * dim() + widest];
-    Entry* const middle = entries + tree.first_point + tree.leaf_begin(first_leaf + (int64_t{1} << (levels_below - 1)));
-    // Copies are split by index: a search that has the first of them prunes the others.
-    std::nth_element(begin, middle, end, [](const Entry& one, const Entry& other) {
-      return one.key < other.key || (one.key == other.key && one.index < other.index);
-    });
+    Entry<T>* const middle = entries + tree.first_point + tree.begin(first_leaf + (int64_t{1} << (levels_below - 1)));
+    halve(begin, middle, end, positions_, dim(), low.data(), high.data());
   }
 
-  void fill_leaf(int64_t leaf, Entry* begin, Entry* end) {
-    std::sort(begin, end, [](const Entry& one, const Entry& other) { return one.index < other.index; });
+  void fill_leaf(int64_t leaf, Entry<T>* begin, Entry<T>* end) {
+    sort_by_index(begin, end);
     T* points = points_.data() + leaf * dim() * kLeafPoints;
     int64_t* indices = indices_.data() + leaf * kLeafPoints;
-    for (const Entry* entry = begin; entry != end; ++entry) {
+    for (const Entry<T>* entry = begin; entry != end; ++entry) {
       const int64_t place = entry - begin;
       indices[place] = entry->index;
       for (int axis = 0; axis < dim(); ++axis)
@@ -225,7 +204,7 @@ class Tree final : public SearchTree {
       for (const CloudTree& tree : clouds_) {
         for (int64_t leaf = 0; leaf <= tree.num_inner(); ++leaf) {
           const int64_t* begin = indices_.data() + (tree.first_leaf + leaf) * kLeafPoints;
-          place = std::copy(begin, begin + (tree.leaf_begin(leaf + 1) - tree.leaf_begin(leaf)), place);
+          place = std::copy(begin, begin + (tree.begin(leaf + 1) - tree.begin(leaf)), place);
         }
       }
       return order;
@@ -331,7 +310,7 @@ class Tree final : public SearchTree {
   void scan(const CloudTree& tree, int64_t leaf, const double* point, Row& row) const {
     const T* points = points_.data() + (tree.first_leaf + leaf) * dim() * kLeafPoints;
     const int64_t* indices = indices_.data() + (tree.first_leaf + leaf) * kLeafPoints;
-    const int64_t count = tree.leaf_begin(leaf + 1) - tree.leaf_begin(leaf);
+    const int64_t count = tree.begin(leaf + 1) - tree.begin(leaf);
     double squared[kLeafPoints] = {};
     for (int axis = 0; axis < dim(); ++axis) {
       for (int place = 0; place < kLeafPoints; ++place) {

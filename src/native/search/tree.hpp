@@ -5,14 +5,9 @@
 #include <memory>
 #include <vector>
 
-namespace gridless {
+#include "point_array.hpp"
 
-// [count, D] contiguous coordinates of type float, or double where `wide`.
-struct PointArray {
-  const void* data;
-  int64_t count;
-  bool wide;
-};
+namespace gridless {
 
 // The queries and, where there are several clouds, the cloud of each: its place among the tree's, or -1 for none.
 struct Queries {

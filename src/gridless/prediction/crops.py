@@ -1,0 +1,91 @@
+"""Scores of overlapping crops: each crop's softmax brought back to its points and added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from gridless.data import Batch, CoveringCrops
+from gridless.neighbors import knn
+from gridless.prediction.clock import Clock
+
+Progress = Callable[[int, int], None]
+_INTERPOLATED_FROM = 3
+
+
+def add_scores(
+    model: nn.Module,
+    crops: CoveringCrops,
+    sums: NDArray[np.float32],
+    *,
+    points_per_batch: int,
+    workers: int = 0,
+    progress: Progress | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Add w p_crop of every crop of one cloud to ``sums`` [N, classes]; other arguments as in ``predict``."""
+    clock = Clock() if clock is None else clock
+    inputs = _CropInputs(crops)
+    was_training = model.training
+    model.eval()
+    try:
+        waiting: list[_CropInput] = []
+        prepared = iter(DataLoader(inputs, batch_size=None, num_workers=workers))
+        for done in range(1, len(inputs) + 1):
+            with clock("crops and search"):
+                waiting.append(next(prepared))
+            if sum(len(crop.batch.labels) for crop in waiting) >= points_per_batch or done == len(inputs):
+                with clock("network"):
+                    _add_batch(model, waiting, sums)
+                waiting = []
+                if progress is not None:
+                    progress(done, len(inputs))
+    finally:
+        model.train(was_training)
+
+
+@dataclass(frozen=True, eq=False)
+class _CropInput:
+    """A crop, its network inputs, and for each of its n points the network points to take its scores from."""
+
+    rows: NDArray[np.int64]
+    batch: Batch
+    nearest: Tensor  # [n, k]
+    weights: Tensor  # [n, k], rows sum to the point's weight in the average over crops
+
+
+class _CropInputs(Dataset[_CropInput]):
+    def __init__(self, crops: CoveringCrops) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, index: int) -> _CropInput:
+        crop, batch = self.crops[index]
+        inputs = self.crops.inputs
+        points, network_points = torch.from_numpy(crop.point_positions), torch.from_numpy(crop.positions)
+        k = min(_INTERPOLATED_FROM, len(network_points))
+        nearest = knn(network_points, points, k).indices.view(len(points), k)
+        squared = (points[:, None] - network_points[nearest]).square().sum(dim=2)
+        weights = 1 / (squared + (0.05 * inputs.voxel_size) ** 2)
+        horizontal = points[:, : max(1, points.shape[1] - 1)]
+        from_axis = horizontal.square().sum(dim=1, keepdim=True) / inputs.crop_radius**2
+        trust = (1 - from_axis).clamp(min=0.0).square() + 1e-3
+        return _CropInput(crop.rows, batch, nearest, weights / weights.sum(dim=1, keepdim=True) * trust)
+
+
+@torch.no_grad()  # not inference_mode: an operator's workspace made there could not be used by a later training
+def _add_batch(model: nn.Module, crops: list[_CropInput], sums: NDArray[np.float32]) -> None:
+    device = next(model.parameters()).device
+    batch = Batch.concatenate([crop.batch for crop in crops]).to(device)
+    scores = model(batch.features, batch.pyramid).float().softmax(dim=1).cpu()
+    parts = scores.split([len(crop.batch.labels) for crop in crops])
+    for crop, part in zip(crops, parts, strict=True):
+        sums[crop.rows] += (part[crop.nearest] * crop.weights[:, :, None]).sum(dim=1).numpy()

@@ -1,0 +1,101 @@
+"""Labels for files: whole clouds where they fit into memory, tile by tile where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from gridless.io import can_stream_to, read, write
+from gridless.io import open as open_file
+from gridless.prediction.clock import Clock
+from gridless.prediction.large import StageProgress, bounds_of, predict_in_tiles, side_by_side
+from gridless.prediction.memory import points_in
+from gridless.prediction.predict import input_settings, label_map, predict
+
+
+def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
+    """For each file (LAS, LAZ or PLY) those of the others that lie beside it, close enough to be seen from it."""
+    inputs = input_settings(model)
+    boxes = [bounds_of(file) if len(files) > 1 and can_stream_to(file) else None for file in files]
+    found = side_by_side(boxes, 2 * inputs.crop_radius)
+    return [[files[index] for index in indices] for indices in found]
+
+
+def predict_file(
+    model: nn.Module,
+    source: Path,
+    target: Path,
+    *,
+    memory: int,
+    neighbors: Sequence[Path] = (),
+    probabilities: bool = False,
+    confidence: bool = False,
+    workers: int = 0,
+    resume: bool = False,
+    progress: StageProgress = lambda stage, done, total: None,
+    clock: Clock | None = None,
+) -> None:
+    """Label every point of a file and write it with its labels.
+
+    Args:
+        model: from ``load_model``, saved by a training.
+        source: file to read.
+        target: file to write; LAS, LAZ and PLY can be larger than memory.
+        memory: bytes to stay within, about.
+        neighbors: files beside this one, seen from crops at its borders (for LAS, LAZ and PLY targets).
+        probabilities: also write the probability of every class.
+        confidence: also write the probability of the chosen class.
+        workers: processes that prepare crops.
+        resume: go on with what an interrupted prediction of a large file left.
+        progress: called with (stage, points done, all points).
+        clock: adds up seconds by stage.
+
+    Raises:
+        ReadError: the source is damaged.
+        ValueError: too little memory, or what the model needs is not in the file.
+    """
+    clock = Clock() if clock is None else clock
+    limit = points_in(memory, len(label_map(model).names))
+    with open_file(source) as chunks:
+        num_points = len(chunks)
+    streams = can_stream_to(target)
+    if num_points > limit and not streams:
+        raise ValueError(
+            f"{source}: {num_points} points do not fit into the memory allowed, and {target.suffix} is not written in "
+            "parts; allow more memory, or write .las, .laz or .ply"
+        )
+    if num_points > limit or (neighbors and streams):
+        predict_in_tiles(
+            model,
+            source,
+            target,
+            points_in_memory=limit,
+            neighbors=neighbors,
+            probabilities=probabilities,
+            confidence=confidence,
+            workers=workers,
+            resume=resume,
+            progress=progress,
+            clock=clock,
+        )
+        return
+    with clock("reading"):
+        cloud = read(source)
+
+    def show(done: int, total: int) -> None:
+        progress("labeling", num_points * done // total, num_points)
+
+    with clock("labeling"):
+        labelled = predict(
+            model,
+            cloud,
+            probabilities=probabilities,
+            confidence=confidence,
+            workers=workers,
+            progress=show,
+            context=str(source),
+        )
+    with clock("writing"):
+        write(target, labelled)

@@ -1,0 +1,235 @@
+"""One file from its points to its labels: into a store, tile by tile through the network, out again in file order."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from gridless.cloud import PointCloud
+from gridless.data import IGNORED, CoveringCrops, WholeCloud
+from gridless.io import create
+from gridless.io import open as open_file
+from gridless.prediction.clock import Clock
+from gridless.prediction.crops import add_scores
+from gridless.prediction.large.ledger import Ledger
+from gridless.prediction.large.neighbors import points_around
+from gridless.prediction.large.results import Results
+from gridless.prediction.large.scores import TileScores
+from gridless.prediction.large.store import PointStore, StoreWriter, axis_cell, cells_of
+from gridless.prediction.large.tiles import Tile, cut_tiles
+from gridless.prediction.predict import input_settings, label_map, temperature, tempered, with_predictions
+
+StageProgress = Callable[[str, int, int], None]
+CHUNK = 500_000
+
+
+def predict_in_tiles(
+    model: nn.Module,
+    source: Path,
+    target: Path,
+    *,
+    points_in_memory: int,
+    neighbors: Sequence[Path] = (),
+    probabilities: bool = False,
+    confidence: bool = False,
+    points_per_batch: int = 16_000,
+    workers: int = 0,
+    resume: bool = False,
+    progress: StageProgress = lambda stage, done, total: None,
+    clock: Clock | None = None,
+) -> None:
+    """Label a file of any size; the result is that of ``predict`` on the whole cloud.
+
+    Until the target is complete, a folder ``.NAME.partial`` beside it holds the points and the scores so far.
+
+    Args:
+        model: as for ``predict``.
+        source: file to read, chunk by chunk.
+        target: LAS, LAZ or PLY file to write.
+        points_in_memory: largest number of points in a tile with its surroundings.
+        neighbors: files whose points are looked at beyond the borders of ``source``.
+        probabilities: also write the probability of every class.
+        confidence: also write the probability of the chosen class.
+        points_per_batch: network points that go through the network together, about.
+        workers: processes that prepare crops.
+        resume: go on with what an interrupted prediction left.
+        progress: called with (stage, points done, all points).
+        clock: adds up seconds by stage.
+
+    Raises:
+        ReadError: the source is damaged.
+        ValueError: NaN coordinates, a missing column, too little memory for a crop, or an interrupted prediction that
+            is in the way (without ``resume``) or is of something else (with it).
+        OSError: the disk is full; what is finished is kept for ``resume``.
+    """
+    clock = Clock() if clock is None else clock
+    inputs, labels = input_settings(model), label_map(model)
+    edge = inputs.crop_radius
+    reach = inputs.crop_radius + inputs.feature_reach()
+    halo = math.ceil(reach / edge)
+    with Ledger(target, model, [source, *neighbors], resume) as ledger:
+        if not PointStore.exists(ledger.folder):
+            with clock("reading"):
+                _store_points(model, source, neighbors, ledger.folder, edge, reach, len(labels.names), progress)
+        ledger.keep()
+        store = PointStore.open(ledger.folder)
+        tiles = cut_tiles(store.cells, store.counts, halo, points_in_memory)
+        scores = TileScores(ledger.folder / f"scores-{points_in_memory}", len(labels.names))
+        whole = WholeCloud(store.low, store.high, store.blocks)
+        work = _Tiles(model, str(source), store, whole, tiles, halo, scores, points_per_batch, workers, clock)
+        done = 0
+        for number, tile in enumerate(tiles):
+            inner = len(store.places(tile.low, tile.high, own=True))
+            if not scores.is_done(number):
+
+                def show(crops: int, all_crops: int, done: int = done, inner: int = inner) -> None:
+                    progress("labeling", done + inner * crops // all_crops, store.num_own)
+
+                work.score(number, show)
+            done += inner
+            progress("labeling", done, store.num_own)
+        results = Results(ledger.folder / "probabilities.bin", len(labels.names))
+        with clock("adding up"):
+            work.add_up(results)
+        with clock("writing"):
+            with_columns = partial(with_predictions, labels=labels, probabilities=probabilities, confidence=confidence)
+            # Within the folder, where a kill leaves nothing that the next run does not clear away.
+            complete = ledger.folder / f"output{target.suffix}"
+            _write(source, complete, store, results, with_columns, progress)
+            complete.replace(target)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tiles:
+    """The tiles of a store, and what it takes to score them."""
+
+    model: nn.Module
+    source: str
+    store: PointStore
+    whole: WholeCloud
+    tiles: list[Tile]
+    halo: int
+    scores: TileScores
+    points_per_batch: int
+    workers: int
+    clock: Clock
+
+    def score(self, number: int, progress: Callable[[int, int], None]) -> None:
+        """Score the crops whose axes stand in a tile, and keep what they add to its points and those around it."""
+        inputs = input_settings(self.model)
+        pyramid: Any = self.model.pyramid_settings
+        tile, around = self.tiles[number], self.tiles[number].grown(self.halo)
+        with self.clock("loading tiles"):
+            places, records = self._in_file_order(around)
+            cloud = self.store.cloud(records)
+            del records
+        with self.clock("features"):
+            own = places < self.store.num_own
+            prepared = inputs.prepare(cloud, self.source, np.where(own, 0, IGNORED), self.whole)
+            low = self.store.own_low[: prepared.horizontal.shape[1]]
+            crops = CoveringCrops([prepared], inputs, pyramid, inputs.crop_radius, labelled_only=True, low=low)
+        crops.places = [place for place in crops.places if tile.holds(axis_cell(place[1], self.store.edge)[None])[0]]
+        sums = np.zeros((len(prepared), len(label_map(self.model).names)), np.float32)
+        add_scores(
+            self.model,
+            crops,
+            sums,
+            points_per_batch=self.points_per_batch,
+            workers=self.workers,
+            progress=progress,
+            clock=self.clock,
+        )
+        with self.clock("keeping scores"):
+            touched = own & (sums > 0).any(axis=1)
+            cells = cells_of(cloud.positions, self.store.edge)
+            for target, other in enumerate(self.tiles):
+                if other.meets(around):
+                    rows = np.flatnonzero(touched & other.holds(cells))
+                    if len(rows):
+                        self.scores.add(number, target, places[rows], sums[rows])
+            self.scores.finish(number)
+
+    def add_up(self, results: Results) -> None:
+        """Results of every point from what all tiles have added to it."""
+        for number, tile in enumerate(self.tiles):
+            places = self.store.places(tile.low, tile.high, own=True)
+            sources = [source for source, other in enumerate(self.tiles) if other.meets(tile.grown(self.halo))]
+            if len(places):
+                results.put(places, tempered(self.scores.sums(number, sources, places), temperature(self.model)))
+
+    def _in_file_order(self, box: Tile) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Places and records in a box in the order of the file, so that means are rounded as in the whole cloud."""
+        places = self.store.places(box.low, box.high)
+        records = self.store.load(places)
+        order = np.argsort(records["index"], kind="stable")
+        return places[order], records[order]
+
+
+def _store_points(
+    model: nn.Module,
+    source: Path,
+    neighbors: Sequence[Path],
+    folder: Path,
+    edge: float,
+    reach: float,
+    num_classes: int,
+    progress: StageProgress,
+) -> None:
+    inputs = input_settings(model)
+    writer = StoreWriter(folder, edge, CHUNK, inputs.columns)
+    with open_file(source, chunk_size=CHUNK) as chunks:
+        bytes_per_point = 32 + 8 * len(inputs.columns) + 8 * num_classes + 60
+        _check_free_space(folder, len(chunks) * bytes_per_point)
+        for number, chunk in enumerate(chunks):
+            if number == 0:
+                inputs.prepare(chunk[:1], str(source))  # names a missing column before everything is read
+            writer.append(chunk, own=True, context=_rows_of(source, number * CHUNK))
+            progress("reading", writer.num_points, len(chunks))
+    if writer.own_bounds is None:
+        raise ValueError(f"{source} has no points")
+    own_low, own_high = writer.own_bounds
+    # The axis of a crop stands up to half a cell outside the points that it is there for.
+    for neighbor in neighbors:
+        for part in points_around(neighbor, own_low, own_high, reach + edge / 2):
+            writer.append(part, own=False, context=str(neighbor))
+    writer.finish()
+
+
+def _write(
+    source: Path,
+    target: Path,
+    store: PointStore,
+    results: Results,
+    with_columns: Callable[..., PointCloud],
+    progress: StageProgress,
+) -> None:
+    with open_file(source, chunk_size=store.chunk_size) as chunks, create(target, len(chunks)) as append:
+        written = 0
+        for chunk in chunks:
+            places = np.arange(written, written + len(chunk))
+            row_of_place = store.load(places)["index"] - written
+            append(with_columns(chunk, scores=results.of_chunk(written, row_of_place)))
+            written += len(chunk)
+            progress("writing", written, len(chunks))
+
+
+def _rows_of(source: Path, first: int) -> str:
+    return f"{source}, rows from {first}" if first else str(source)
+
+
+def _check_free_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"about {needed / 1e9:.1f} GB are needed beside the output while {folder.parent} is labelled, "
+            f"{free / 1e9:.1f} GB are free"
+        )

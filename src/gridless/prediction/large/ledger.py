@@ -1,0 +1,81 @@
+"""Ledger: the folder beside an output in which its prediction is prepared, and what it is a prediction of."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from torch import nn
+
+from gridless.io import replaced_when_complete
+
+_ABOUT = "prediction.json"
+
+
+class Ledger:
+    """A folder that goes when its ``with`` block ends well, or fails before there is anything worth keeping.
+
+    Args:
+        target: the output.
+        model: what labels it.
+        files: the input and the files around it.
+        resume: whether an interrupted prediction may be continued.
+
+    Raises:
+        ValueError: there is one and it may not, or it was of other files or another model.
+    """
+
+    def __init__(self, target: Path, model: nn.Module, files: Sequence[Path], resume: bool) -> None:
+        self.target, self.folder = target, target.parent / f".{target.name}.partial"
+        self._is_worth_keeping = False
+        about = {"model": _fingerprint(model), "files": [_version(file) for file in files]}
+        if (self.folder / _ABOUT).exists():
+            if not resume:
+                raise ValueError(
+                    f"{self.folder} holds an interrupted prediction; --resume continues it, "
+                    "or delete the folder to start again"
+                )
+            if json.loads((self.folder / _ABOUT).read_text(encoding="utf-8")) != about:
+                raise ValueError(
+                    f"{self.folder} was begun with another model or other inputs, or they have changed since; "
+                    "delete the folder to start again"
+                )
+        else:
+            self.folder.mkdir(exist_ok=True)
+            with replaced_when_complete(self.folder / _ABOUT) as temporary:
+                temporary.write_text(json.dumps(about), encoding="utf-8")
+
+    def keep(self) -> None:
+        """From here on there is something to continue."""
+        self._is_worth_keeping = True
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or not self._is_worth_keeping:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            kept = f"; {self.folder} keeps what is finished, --resume continues" if self._is_worth_keeping else ""
+            raise OSError(f"{self.target}: the disk is full{kept}") from error
+
+
+def _fingerprint(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, values in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(json.dumps(getattr(model, "metadata", {}), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _version(file: Path) -> list[str | int]:
+    status = file.stat()
+    return [str(file.resolve()), status.st_size, status.st_mtime_ns]

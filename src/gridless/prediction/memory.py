@@ -1,0 +1,30 @@
+"""How many points fit into a given memory."""
+
+from __future__ import annotations
+
+import re
+
+BYTES_PER_POINT = 400
+"""A point in memory with its columns, features, search tree and scores, about, while its crops are made."""
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def bytes_of(text: str) -> int:
+    """Read an amount of memory.
+
+    Raises:
+        ValueError: it is none.
+
+    Example:
+        >>> bytes_of("4GB"), bytes_of("1.5 MB"), bytes_of("500000")
+        (4000000000, 1500000, 500000)
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"memory: {text!r} is no amount of memory; write for example 4GB or 800MB")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def points_in(memory: int, num_classes: int) -> int:
+    """Points that may be in memory at once; half of it is left to the network and the interpreter."""
+    return max(1, memory // 2 // (BYTES_PER_POINT + 8 * num_classes))

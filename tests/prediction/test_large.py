@@ -1,0 +1,302 @@
+"""Files labelled tile by tile get what the whole cloud would get, whatever happens in between."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gridless as gl
+from gridless.cli.main import main
+from gridless.data import COMPUTED_FEATURES, FeatureSettings, computed_feature
+from gridless.io import open as open_file
+from gridless.prediction import neighbors_of, predict_file
+from gridless.prediction.large import job, predict_in_tiles
+from gridless.prediction.large.tiles import cut_tiles
+
+UTM = np.array([652_000.0, 6_862_000.0, 120.0])
+FEATURES = [
+    FeatureSettings("height", scale=3.0),
+    FeatureSettings("height_above_ground", options={"window": 9.0}),
+    FeatureSettings("height_above_lowest"),
+    FeatureSettings("local_density", options={"radius": 1.0}),
+    FeatureSettings("planarity", options={"k": 8}),
+    FeatureSettings("intensity", transform="robust"),
+    FeatureSettings("return_ratio"),
+]
+
+
+def scene(num_points=6000, size=40.0, seed=0, order="random"):
+    rng = np.random.default_rng(seed)
+    positions = np.round(rng.uniform(0, 1, (num_points, 3)) * [size, size, 4], 3) + UTM
+    if order == "strips":
+        positions = positions[np.lexsort(np.floor(positions[:, :2] / 5).T)]
+    returns = rng.integers(1, 4, num_points).astype(np.uint8)
+    return gl.PointCloud(
+        positions,
+        {
+            "intensity": rng.integers(0, 4000, num_points).astype(np.uint16),
+            "return_number": np.minimum(returns, 2),
+            "number_of_returns": np.full(num_points, 3, np.uint8),
+            "classification": np.zeros(num_points, np.uint8),
+        },
+    )
+
+
+def probabilities_of(cloud):
+    return np.column_stack([cloud[f"probability_{name}"] for name in ("ground", "tree", "house")])
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(job, "CHUNK", 700)
+
+
+@pytest.mark.parametrize(("suffix", "order"), [(".las", "random"), (".laz", "strips"), (".ply", "strips")])
+def test_tiles_give_what_the_whole_cloud_gives(model_of, tmp_path, suffix, order):
+    model = model_of(*FEATURES)
+    model.metadata["temperature"] = 0.5
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    gl.write(source, scene(order=order))
+    cloud = gl.read(source)
+    predict_in_tiles(model, source, target, points_in_memory=2500, probabilities=True, confidence=True)
+    whole, tiled = gl.predict(model, cloud, probabilities=True, confidence=True), gl.read(target)
+    assert np.abs(whole["confidence"] - tiled["confidence"]).max() < 1e-5
+    assert np.ptp(probabilities_of(whole), axis=0).max() > 1e-3
+    assert np.abs(probabilities_of(whole) - probabilities_of(tiled)).max() < 1e-5
+    assert (whole["classification"] == tiled["classification"]).mean() > 0.999
+    for name in ("intensity", "return_number"):
+        assert np.array_equal(cloud[name], tiled[name])
+    assert np.array_equal(cloud.positions, tiled.positions)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [source.name, target.name]
+
+
+def test_a_planar_cloud(model_of, tmp_path):
+    model = model_of("constant")
+    model.metadata["inputs"]["crop_radius"] = 2.0
+    flat = gl.build_model("pccn", in_channels=1, num_classes=3, num_neighbors=8, dim=2)
+    flat.metadata = model.metadata
+    cloud = gl.PointCloud(scene().positions[:, :2] - UTM[:2])
+    gl.write(tmp_path / "in.ply", cloud)
+    predict_in_tiles(flat, tmp_path / "in.ply", tmp_path / "out.ply", points_in_memory=3000)
+    expected = gl.predict(flat, cloud)["label"]
+    assert (gl.read(tmp_path / "out.ply")["label"] == expected).mean() > 0.999
+
+
+def test_the_way_is_chosen_by_memory_and_makes_no_difference(model, tmp_path, monkeypatch):
+    gl.write(tmp_path / "in.las", scene())
+    ways = []
+    monkeypatch.setattr(
+        "gridless.prediction.files.predict_in_tiles",
+        lambda *arguments, **named: ways.append("tiles") or predict_in_tiles(*arguments, **named),
+    )
+    for memory, name in ((10**9, "whole.las"), (2 * 10**6, "tiles.las")):
+        predict_file(model, tmp_path / "in.las", tmp_path / name, memory=memory)
+    assert ways == ["tiles"]
+    whole, tiles = gl.read(tmp_path / "whole.las"), gl.read(tmp_path / "tiles.las")
+    assert np.array_equal(whole["classification"], tiles["classification"])
+    gl.write(tmp_path / "in.npz", scene())
+    with pytest.raises(ValueError, match=r"6000 points do not fit .* \.npz is not written in parts"):
+        predict_file(model, tmp_path / "in.npz", tmp_path / "out.npz", memory=2 * 10**6)
+
+
+def test_neighbors_share_their_halos(model, tmp_path):
+    whole = scene(size=32.0)
+    whole.positions[:4] = UTM + np.array([[0, 0, 0], [16, 0, 0], [16, 31, 2], [31, 31, 1]])
+    west = whole.positions[:, 0] < UTM[0] + 16
+    files = [tmp_path / "west.laz", tmp_path / "east.laz", tmp_path / "again.laz"]
+    for file, rows in zip(files, (west, ~west, west), strict=True):
+        gl.write(file, whole[rows])
+    assert neighbors_of(model, files) == [[files[1]], [files[0], files[2]], [files[1]]]
+    expected = probabilities_of(gl.predict(model, whole, probabilities=True))
+    targets = [tmp_path / f"{name}.las" for name in ("alone", "together")]
+    for target, neighbors in zip(targets, ([], [files[1]]), strict=True):
+        predict_in_tiles(model, files[0], target, points_in_memory=2500, neighbors=neighbors, probabilities=True)
+    alone, together = (probabilities_of(gl.read(target)) for target in targets)
+    inside = whole.positions[west, 0] < UTM[0] + 7.9  # crops there do not reach the border
+    assert np.abs(expected[west] - alone)[inside].max() < 1e-5
+    # Crops of the eastern file would add to points within a radius of the border.
+    own_crops = whole.positions[west, 0] < UTM[0] + 13.9
+    assert np.abs(expected[west] - together)[own_crops].max() < 1e-4
+    assert np.abs(expected[west] - alone)[own_crops].max() > 1e-3
+
+
+def test_an_interrupted_prediction_continues(model, tmp_path, monkeypatch):
+    source, target, reference = (tmp_path / f"{name}.las" for name in ("in", "out", "reference"))
+    gl.write(source, scene())
+    arguments = {"points_in_memory": 2500, "probabilities": True}
+    predict_in_tiles(model, source, reference, **arguments)
+    scored = []
+    score = job._Tiles.score
+
+    def stop_at_third(self, number, progress):
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        scored.append(number)
+        score(self, number, progress)
+
+    monkeypatch.setattr(job._Tiles, "score", stop_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        predict_in_tiles(model, source, target, **arguments)
+    assert not target.exists()
+    with pytest.raises(ValueError, match="holds an interrupted prediction; --resume continues it"):
+        predict_in_tiles(model, source, target, **arguments)
+    again = []
+    monkeypatch.setattr(job._Tiles, "score", lambda self, n, show: again.append(n) or score(self, n, show))
+    monkeypatch.setattr(job, "_store_points", lambda *arguments: pytest.fail("the points were stored already"))
+    predict_in_tiles(model, source, target, **arguments, resume=True)
+    assert not set(scored) & set(again)
+    assert target.read_bytes() == reference.read_bytes()
+
+
+def test_a_killed_command_continues(model, tmp_path, capsys):
+    gl.write(tmp_path / "in.laz", scene())
+    gl.save_model(tmp_path / "model.safetensors", model)
+    words = ["predict", str(tmp_path / "in.laz"), "-m", str(tmp_path / "model.safetensors"), "--memory", "2MB"]
+    assert main([*words, "-o", str(tmp_path / "reference.laz")]) == 0
+    killed = [*words, "-o", str(tmp_path / "out.laz")]
+    process = subprocess.Popen([sys.executable, "-m", "gridless.cli.main", *killed], stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".out.laz.partial/scores-*/*.done")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "out.laz").exists()
+    assert main(killed) == 2
+    assert main([*killed, "--resume"]) == 0
+    assert (tmp_path / "out.laz").read_bytes() == (tmp_path / "reference.laz").read_bytes()
+    assert "6,000 points" in capsys.readouterr().out
+    assert main([*killed, "--resume"]) == 0
+    assert "kept: " in capsys.readouterr().out
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_has_changed_is_not_continued(model, tmp_path, monkeypatch):
+    source = tmp_path / "in.las"
+    gl.write(source, scene())
+
+    def stop(self, number, progress):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job._Tiles, "score", stop)
+        with pytest.raises(KeyboardInterrupt):
+            predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500)
+    gl.write(source, scene(seed=1))
+    with pytest.raises(ValueError, match="begun with another model or other inputs"):
+        predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500, resume=True)
+
+
+def test_a_full_disk_loses_nothing(model, tmp_path, monkeypatch):
+    source, target = tmp_path / "in.las", tmp_path / "out.las"
+    gl.write(source, scene())
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_write", full)
+        with pytest.raises(OSError, match=r"disk is full; .*--resume continues"):
+            predict_in_tiles(model, source, target, points_in_memory=2500)
+    assert not target.exists()
+    monkeypatch.setattr(job._Tiles, "score", lambda *arguments: pytest.fail("every tile was done"))
+    predict_in_tiles(model, source, target, points_in_memory=2500, resume=True)
+    assert len(gl.read(target)) == 6000
+
+
+def damaged(folder):
+    good = scene()
+    gl.write(folder / "good.laz", good)
+    gl.write(folder / "good.las", good)
+    (folder / "cut.laz").write_bytes((folder / "good.laz").read_bytes()[:-9000])
+    (folder / "cut.las").write_bytes((folder / "good.las").read_bytes()[:-9000])
+    positions = good.positions.copy()
+    positions[5000] = np.nan
+    gl.write(folder / "nan.ply", gl.PointCloud(positions, good.columns))
+    gl.write(folder / "bare.ply", good.without_columns("intensity"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cut.laz", r"cut\.laz: .*points"),
+        ("cut.las", r"cut\.las: header promises 6000 points"),
+        ("nan.ply", r"nan\.ply, rows from 4900: 1 of 700 points have NaN .*row 100"),
+        ("bare.ply", "no column 'intensity'"),
+    ],
+)
+def test_damage_is_named_and_leaves_nothing(model_of, tmp_path, name, message):
+    damaged(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=message):
+        predict_in_tiles(model_of("height", "intensity"), tmp_path / name, tmp_path / "out.las", points_in_memory=2500)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_too_little_memory_says_how_much_is_needed(model, tmp_path):
+    gl.write(tmp_path / "in.las", scene())
+    with pytest.raises(ValueError, match=r"enough for 100; allow \d+\.\d times as much"):
+        predict_in_tiles(model, tmp_path / "in.las", tmp_path / "out.las", points_in_memory=100)
+
+
+def test_features_that_need_the_whole_cloud_are_refused(model_of, tmp_path):
+    @computed_feature
+    def rank(cloud):
+        return cloud.positions[:, 2].argsort().argsort()
+
+    try:
+        model = model_of("rank")
+        gl.write(tmp_path / "in.las", scene())
+        with pytest.raises(ValueError, match="feature 'rank' needs the whole cloud in memory"):
+            predict_in_tiles(model, tmp_path / "in.las", tmp_path / "out.las", points_in_memory=2500)
+    finally:
+        COMPUTED_FEATURES.pop("rank")
+
+
+def test_tiles_cover_every_cell_once_and_hold_their_limit():
+    rng = np.random.default_rng(0)
+    cells, counts = rng.integers(-30, 30, (400, 2)), rng.integers(1, 50, 400)
+    cells[-1] = 10**9
+    tiles = cut_tiles(cells, counts, 2, 2000)
+    assert len(tiles) > 4
+    assert (sum(tile.holds(cells).astype(int) for tile in tiles) == 1).all()
+    assert max(counts[tile.grown(2).holds(cells)].sum() for tile in tiles) <= 2000
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import gridless as gl
+from gridless.prediction.large import job, predict_in_tiles
+job.CHUNK = 20_000
+model = gl.load_model(sys.argv[1])
+predict_in_tiles(model, Path(sys.argv[2]), Path(sys.argv[3]), points_in_memory=60_000)
+status = Path("/proc/self/status").read_text()
+print(int(status.split("VmHWM:")[1].split()[0]) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
+def test_memory_does_not_grow_with_the_file(model_of, tmp_path):
+    model = model_of("height", "intensity", crop_radius=8.0)
+    model.metadata["inputs"] |= {"voxel_size": 4.0}
+    gl.save_model(tmp_path / "model.safetensors", model)
+    peaks = []
+    for name, side in (("small", 40.0), ("large", 120.0)):
+        gl.write(tmp_path / f"{name}.las", scene(int(side**2 * 60), size=side, order="strips"))
+        words = [tmp_path / "model.safetensors", tmp_path / f"{name}.las", tmp_path / f"{name}-out.las"]
+        run = subprocess.run(
+            [sys.executable, "-c", PEAK, *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        peaks.append(int(run.stdout))
+    with open_file(tmp_path / "large-out.las") as chunks:
+        grown_points = len(chunks) - 96_000
+    # A point needs 24 bytes for its coordinates alone, and several times that with columns, features and scores.
+    assert peaks[1] - peaks[0] < 24 * grown_points
