@@ -24,13 +24,22 @@ def update_document(path: Path, suite: Suite, results: Results) -> None:
     """
     text = path.read_text(encoding="utf-8")
     for name, write in SECTIONS.items():
-        begin, end = f"<!-- begin {name}: made by `make bench` -->", f"<!-- end {name} -->"
-        before, found_begin, rest = text.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if not found_begin or not found_end:
-            raise ValueError(f"{path}: the section {name!r} has no markers; expected {begin} and then {end}")
-        text = f"{before}{begin}\n\n{write(suite, results).strip()}\n\n{end}{after}"
+        text = with_section(text, name, "make bench", write(suite, results))
     path.write_text(text, encoding="utf-8")
+
+
+def with_section(text: str, name: str, maker: str, content: str) -> str:
+    """``text`` with other content between the markers of one section, which name the command that makes it.
+
+    Raises:
+        ValueError: the section's markers are missing, or stand in the wrong order.
+    """
+    begin, end = f"<!-- begin {name}: made by `{maker}` -->", f"<!-- end {name} -->"
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise ValueError(f"the section {name!r} has no markers; expected {begin} and then {end}")
+    return f"{before}{begin}\n\n{content.strip()}\n\n{end}{after}"
 
 
 def _facts(suite: Suite, results: Results) -> str:
@@ -46,14 +55,14 @@ def _facts(suite: Suite, results: Results) -> str:
 
 
 def _goals(suite: Suite, results: Results) -> str:
-    lines = [_line("figure", "goal", "hoped for", "measured", ""), _rule(5)]
+    lines = [line("figure", "goal", "hoped for", "measured", ""), rule(5)]
     for goal in suite.goals:
         value = _figure(goal, results)
         bound = goal.at_least if goal.at_least is not None else goal.at_most
         sign = "≥" if goal.at_least is not None else "≤"
         hoped_for = "" if goal.hoped_for is None else f"{sign} {goal.hoped_for:g}"
         measured = "not measured" if value is None else _number(value)
-        lines.append(_line(goal.figure, f"{sign} {bound:g}", hoped_for, measured, _verdict(goal, value)))
+        lines.append(line(goal.figure, f"{sign} {bound:g}", hoped_for, measured, _verdict(goal, value)))
     return "\n".join(lines)
 
 
@@ -73,14 +82,14 @@ def _verdict(goal: Goal, value: float | None) -> str:
 
 
 def _layers(suite: Suite, results: Results) -> str:
-    header = _line("", "pass", "median", "× ours", "useful GFLOP/s", "of a GEMM", "difference")
+    header = line("", "pass", "median", "× ours", "useful GFLOP/s", "of a GEMM", "difference")
     return _tables(suite.layers, results, header, 7, _layer_line)
 
 
 def _layer_line(row: Row) -> str:
     if row.milliseconds is None:
-        return _line(label(row.contender), row.passes, row.note, "", "", "", "")
-    return _line(
+        return line(label(row.contender), row.passes, row.note, "", "", "", "")
+    return line(
         label(row.contender),
         row.passes,
         _time(row.milliseconds),
@@ -92,12 +101,12 @@ def _layer_line(row: Row) -> str:
 
 
 def _memory(suite: Suite, results: Results) -> str:
-    header = _line("", "pass", "peak above inputs, output and gradients", "whole process at its peak")
+    header = line("", "pass", "peak above inputs, output and gradients", "whole process at its peak")
     return _tables(suite.memory, results, header, 4, _memory_line)
 
 
 def _memory_line(row: Row) -> str:
-    return _line(
+    return line(
         label(row.contender),
         row.passes,
         row.note or _megabytes(row.peak_megabytes),
@@ -106,14 +115,14 @@ def _memory_line(row: Row) -> str:
 
 
 def _training(suite: Suite, results: Results) -> str:
-    header = _line("convolutions computed by", "points a step", "a step", "points/s", "× ours", "difference")
+    header = line("convolutions computed by", "points a step", "a step", "points/s", "× ours", "difference")
     return _tables(suite.training, results, header, 6, _training_line)
 
 
 def _training_line(row: Row) -> str:
     if row.points_per_second is None:
-        return _line(label(row.contender), row.note, "", "", "", "")
-    return _line(
+        return line(label(row.contender), row.note, "", "", "", "")
+    return line(
         label(row.contender),
         f"{row.points:,}",
         _time(row.milliseconds),
@@ -131,11 +140,11 @@ def _scaling(suite: Suite, results: Results) -> str:
         if not rows:
             continue
         contenders = list(dict.fromkeys(row.contender for row in rows))
-        lines = [f"**{case.title}**", "", _line(case.axis, *map(label, contenders)), _rule(1 + len(contenders))]
+        lines = [f"**{case.title}**", "", line(case.axis, *map(label, contenders)), rule(1 + len(contenders))]
         for value in case.values:
             at_value = {row.contender: row for row in rows if axis_value(row, case.axis) == value}
             cells = [_scaling_cell(at_value[contender]) if contender in at_value else "" for contender in contenders]
-            lines.append(_line(f"{value:,}", *cells))
+            lines.append(line(f"{value:,}", *cells))
         parts.append("\n".join(lines))
     if not parts:
         return _NO_RESULTS
@@ -155,13 +164,13 @@ def _scaling_cell(row: Row) -> str:
 
 #: Sections by the name in their markers.
 def _search(suite: Suite, results: Results) -> str:
-    header = _line("N = M", "D", "", "median", "× ours")
+    header = line("N = M", "D", "", "median", "× ours")
     return _tables(suite.search, results, header, 5, _search_line)
 
 
 def _search_line(row: Row) -> str:
     time = row.note if row.milliseconds is None else _time(row.milliseconds)
-    return _line(
+    return line(
         f"{row.points:,}",
         str(row.dim),
         "gridless" if row.contender == "auto" else row.contender,
@@ -181,22 +190,24 @@ SECTIONS: dict[str, Callable[[Suite, Results], str]] = {
 }
 
 
-def _tables(cases: Mapping[str, Case], results: Results, header: str, columns: int, line: Callable[[Row], str]) -> str:
+def _tables(cases: Mapping[str, Case], results: Results, header: str, columns: int, write: Callable[[Row], str]) -> str:
     """A titled table for each case that has results."""
     tables = [
-        "\n".join([f"**{case.title}**", "", header, _rule(columns), *map(line, results[name])])
+        "\n".join([f"**{case.title}**", "", header, rule(columns), *map(write, results[name])])
         for name, case in cases.items()
         if results.get(name)
     ]
     return "\n\n".join(tables) or _NO_RESULTS
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """A line of a table."""
     # A reason may be anybody's error message.
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _rule(columns: int) -> str:
+def rule(columns: int) -> str:
+    """What stands below a table's first line."""
     return "|" + " --- |" * columns
 
 

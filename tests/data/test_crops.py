@@ -29,10 +29,10 @@ def scene(offset=(0.0, 0.0, 0.0), seed=0):
     return SETTINGS.prepare(cloud, "scene", labels)
 
 
-def crops(seed=7, clouds=None, **sampler):
+def crops(seed=7, clouds=None, shares=None, **sampler):
     return TrainingCrops(
         clouds or [scene(), scene(seed=1)], ("a", "b"), SETTINGS, PYRAMID,
-        SamplerSettings(**sampler), AugmentationSettings(jitter=0.01), seed, length=100,
+        SamplerSettings(**sampler), AugmentationSettings(jitter=0.01), seed, length=100, shares=shares,
     )  # fmt: skip
 
 
@@ -86,6 +86,17 @@ def test_classes_are_drawn_by_their_weights():
     centers = [data.center(i) for i in range(600)]
     assert np.mean([c[0] for c in centers]) == pytest.approx(0.75, abs=0.08)
     assert all((place[0] > 18) == (drawn == 1) for drawn, _, place in centers)
+
+
+def test_clouds_are_drawn_by_their_shares():
+    without_b = scene(seed=1)
+    without_b = without_b.with_labels(np.minimum(without_b.labels, 0))
+    data = crops(clouds=[scene(), without_b], shares=[1.0, 3.0], center_jitter=0.0)
+    centers = [data.center(i) for i in range(600)]
+    of_a = [cloud for drawn, cloud, _ in centers if drawn == 0]
+    assert np.mean(of_a) == pytest.approx(0.75, abs=0.08)
+    assert all(cloud == 0 for drawn, cloud, _ in centers if drawn == 1)
+    assert all((place[0] > 18) == (drawn == 1) for drawn, cloud, place in centers if cloud == 0)
 
 
 def test_unknown_names_are_refused():

@@ -110,3 +110,12 @@ def test_quantiles_of_blocks_are_those_of_all_values(num_points):
     whole = WholeCloud(values.min(axis=0), values.max(axis=0), lambda: [cloud[:1], cloud[1:]])
     found = whole.quantiles(lambda block: block.positions, (0.02, 0.5, 0.98))
     np.testing.assert_allclose(found, np.quantile(values, (0.02, 0.5, 0.98), axis=0), rtol=1e-14, atol=1e-14)
+
+
+def test_an_optional_feature_is_zero_where_its_columns_are_missing():
+    bare, full = PointCloud(np.eye(3)), PointCloud(np.eye(3), {"intensity": np.array([1.0, 2.0, 3.0])})
+    feature = FeatureSettings("intensity", offset=1.0, scale=2.0, optional=True)
+    assert feature.compute(bare, "bare").tolist() == [[0.0]] * 3
+    assert feature.compute(full, "full").tolist() == [[0.0], [0.5], [1.0]]
+    ratio = FeatureSettings("return_ratio", optional=True)
+    assert ratio.compute(full, "full").tolist() == [[0.0]] * 3

@@ -8,12 +8,17 @@ import yaml
 
 from gridless.errors import RecipeError
 from gridless.models import build_model
-from gridless.training import load_recipe, write_recipe
+from gridless.training import TrainingFiles, load_recipe, write_recipe
 
 PLAIN = {
     "data": {"train": ["a.npz"]},
     "labels": {"classes": {"ground": [2], "house": [6]}},
     "inputs": {"features": ["height"], "voxel_size": 0.5, "crop_radius": 4},
+}
+
+TILES = {
+    "ign_lidarhd_dense": ("77050_1.laz", "77055_1.laz", "77060_1.laz"),
+    "ign_lidarhd_km": ("0292_1.laz", "0299_1.laz", "0300_1.laz"),
 }
 
 
@@ -27,17 +32,18 @@ def written(folder, **changes):
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("recipes/*.yaml")), ids=lambda p: p.stem)
 def test_ready_recipes_parse_and_their_networks_exist(path, tmp_path, monkeypatch):
     monkeypatch.setenv("GRIDLESS_DATA", str(tmp_path))
-    (tmp_path / "ign_lidarhd_dense").mkdir()
-    for name in ("77050_1.laz", "77055_1.laz", "77060_1.laz"):
-        (tmp_path / "ign_lidarhd_dense" / name).touch()
+    for folder, names in TILES.items():
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).touch()
     recipe = load_recipe(path)
-    assert not set(recipe.data.train) & set(recipe.data.test)
+    assert not {entry.files for entry in recipe.data.train} & set(recipe.data.test)
     build_model(recipe.network.name, in_channels=3, num_classes=3, **recipe.network.config)
 
 
 def test_written_recipes_read_back(tmp_path):
     recipe = load_recipe(written(tmp_path))
-    assert recipe.data.train == [str(tmp_path / "a.npz")]
+    assert recipe.data.train == [TrainingFiles(str(tmp_path / "a.npz"))]
     write_recipe(tmp_path / "again.yaml", recipe)
     assert load_recipe(tmp_path / "again.yaml") == recipe
 
@@ -54,6 +60,8 @@ def test_overrides_take_the_place_of_values(tmp_path):
         ({"schedul": {}}, "recipe.yaml: top level: unknown key 'schedul'; did you mean 'schedule'?"),
         ({"schedule": {"learningrate": 1}}, "schedule: unknown key 'learningrate'; did you mean 'learning_rate'?"),
         ({"schedule": {"steps": "many"}}, "schedule.steps: expected a whole number, got 'many' (str)"),
+        ({"data": {"train": [{"files": "a.npz", "share": 1}, "a.npz"]}}, "data: train: give every entry a share or none"),
+        ({"data": {"train": [{"files": "a.npz", "density": 0}]}}, "data.train[0]: density must be positive, got 0"),
         ({"schedule": {"steps": 0}}, "schedule: steps must be positive, got 0"),
         ({"schedule": {"class_weights": {"hous": 2.0}}}, "schedule.class_weights: no class 'hous'; did you mean 'hous"),
         ({"sampler": {"class_weights": {"tree": 1}}}, "sampler.class_weights: no class 'tree'"),

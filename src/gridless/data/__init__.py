@@ -4,7 +4,7 @@ from gridless.data.augmentation import AugmentationSettings
 from gridless.data.crops import Crop, covering_centers, cut_crop
 from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
 from gridless.data.features import COMPUTED_FEATURES, computed_feature
-from gridless.data.files import find_files, hold_out_strips, load_labelled
+from gridless.data.files import find_files, hold_out_strips, load_labelled, thinned
 from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.settings import plain_from_settings, settings_from_plain
@@ -32,5 +32,6 @@ __all__ = [
     "load_labelled",
     "plain_from_settings",
     "settings_from_plain",
+    "thinned",
     "weight_per_class",
 ]

@@ -105,6 +105,8 @@ class TrainingCrops(Dataset[Batch]):
         augmentation: random changes.
         seed: of all draws.
         length: what ``len`` says (crops per epoch); any index works.
+        shares: of the crops that are drawn from each cloud, about; by default each point of a class is as likely as
+            any other to be the center of a crop.
 
     Raises:
         ValueError: the clouds have no labelled point.
@@ -120,6 +122,7 @@ class TrainingCrops(Dataset[Batch]):
         augmentation: AugmentationSettings,
         seed: int,
         length: int,
+        shares: Sequence[float] | None = None,
     ) -> None:
         augmentation.check_names([feature.name for feature in inputs.features])
         self.clouds, self.inputs, self.pyramid = list(clouds), inputs, pyramid
@@ -132,6 +135,7 @@ class TrainingCrops(Dataset[Batch]):
         if not weights.sum() > 0:
             raise ValueError("training data: no labelled point of a class that is to be drawn")
         self._class_probabilities = weights / weights.sum()
+        self._shares = None if shares is None else np.array(shares, dtype=np.float64)
 
     def __len__(self) -> int:
         return self.length
@@ -140,7 +144,14 @@ class TrainingCrops(Dataset[Batch]):
         """Class, cloud and place that crop ``index`` is drawn around."""
         rng = np.random.default_rng((self.seed, index))
         drawn_class = int(rng.choice(len(self._class_probabilities), p=self._class_probabilities))
-        row = int(rng.choice(self._rows_of_class[drawn_class]))
+        rows = self._rows_of_class[drawn_class]
+        if self._shares is not None:
+            # Places of each cloud's rows among those of the class.
+            bounds = np.searchsorted(rows, self._cloud_starts)
+            shares = np.where(np.diff(bounds) > 0, self._shares, 0.0)
+            drawn_cloud = int(rng.choice(len(shares), p=shares / shares.sum()))
+            rows = rows[bounds[drawn_cloud] : bounds[drawn_cloud + 1]]
+        row = int(rng.choice(rows))
         cloud = int(np.searchsorted(self._cloud_starts, row, side="right")) - 1
         place = self.clouds[cloud].horizontal[row - self._cloud_starts[cloud]]
         jitter = rng.uniform(-self.sampler.center_jitter, self.sampler.center_jitter, len(place))

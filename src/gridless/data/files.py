@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gridless.cloud import PointCloud
+from gridless.data.crops import covering_centers
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.io import SUFFIXES, read
@@ -54,8 +55,16 @@ def _expanded(entry: str) -> str:
     return _VARIABLE.sub(value, entry)
 
 
-def load_labelled(path: Path, inputs: InputSettings, labels: LabelMap) -> PreparedCloud:
+def load_labelled(
+    path: Path, inputs: InputSettings, labels: LabelMap, density: float | None = None
+) -> PreparedCloud:
     """Read a file, encode its labels and compute its features.
+
+    Args:
+        path: file.
+        inputs: features.
+        labels: classes.
+        density: see :func:`thinned`; None keeps every point.
 
     Raises:
         ReadError: the file is damaged.
@@ -63,7 +72,29 @@ def load_labelled(path: Path, inputs: InputSettings, labels: LabelMap) -> Prepar
     """
     cloud: PointCloud = read(path)
     cloud.require_finite(str(path))
+    if density is not None:
+        cloud = thinned(cloud, density)
     return inputs.prepare(cloud, str(path), labels.of_cloud(cloud, str(path)))
+
+
+def thinned(cloud: PointCloud, density: float) -> PointCloud:
+    """A random part of the points, so many per square unit of the ground that the cloud covers; always the same part.
+
+    The ground covered is counted in squares that hold about ten points each where points lie evenly.
+
+    Example:
+        >>> square = PointCloud(np.random.default_rng(0).random((10_000, 3)) * [100, 100, 10])
+        >>> 900 < len(thinned(square, 0.1)) < 1100, len(thinned(square, 2.0))
+        (True, 10000)
+    """
+    horizontal = cloud.positions[:, :-1]
+    if len(cloud) == 0:
+        return cloud
+    extent = np.prod(np.maximum(np.ptp(horizontal, axis=0), 1e-9))
+    side = (10 * extent / len(cloud)) ** (1 / horizontal.shape[1])
+    covered = len(covering_centers(horizontal, side)) * side ** horizontal.shape[1]
+    keep = np.random.default_rng(0).random(len(cloud)) < density * covered / len(cloud)
+    return cloud[keep]
 
 
 def hold_out_strips(
@@ -71,8 +102,9 @@ def hold_out_strips(
 ) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
     """Hold aside a strip along one side of every cloud for validation.
 
-    The side changes from cloud to cloud (+x, -x, +y, -y, ...). Training clouds lose the strip's points altogether;
-    validation clouds keep the points around the strip as surroundings, without labels.
+    The side changes from name to name (+x, -x, +y, -y, ...); clouds of one name, a file at several densities, lose the
+    strip that the first of them loses. Training clouds lose the strip's points altogether; validation clouds keep the
+    points around the strip as surroundings, without labels.
 
     Args:
         clouds: prepared clouds with labels.
@@ -91,12 +123,17 @@ def hold_out_strips(
     if not 0 < fraction < 1:
         raise ValueError(f"hold_out_strips: fraction must be between 0 and 1, got {fraction}")
     training, validation = [], []
-    for index, cloud in enumerate(clouds):
+    strips: dict[str, tuple[int, float | None]] = {}
+    for cloud in clouds:
         assert cloud.labels is not None
+        index, limit = strips.get(cloud.name, (len(strips), None))
         horizontal = cloud.horizontal
         along = horizontal[:, (index // 2) % horizontal.shape[1]] * (1 if index % 2 == 0 else -1)
-        labelled = cloud.labels != IGNORED
-        held = along > np.quantile(along[labelled] if labelled.any() else along, 1 - fraction)
+        if limit is None:
+            labelled = cloud.labels != IGNORED
+            limit = float(np.quantile(along[labelled] if labelled.any() else along, 1 - fraction))
+            strips[cloud.name] = index, limit
+        held = along > limit
         training.append(cloud.restricted(~held))
         validation.append(cloud.with_labels(np.where(held, cloud.labels, IGNORED)))
     return training, validation

@@ -30,6 +30,7 @@ class FeatureSettings:
         scale: divides afterwards.
         limits: smallest and largest value after the transform and before offset and scale.
         options: numbers that the computed feature takes (``{window: 5}``).
+        optional: a cloud may lack its columns; its value is then 0 (after offset and scale) for all points.
 
     Raises:
         ValueError: a scale of zero, or options that the feature does not take.
@@ -41,6 +42,7 @@ class FeatureSettings:
     scale: float = 1.0
     limits: tuple[float, float] | None = None
     options: dict[str, float] = field(default_factory=dict)
+    optional: bool = False
     shorthand: ClassVar[str] = "name"
 
     def __post_init__(self) -> None:
@@ -66,6 +68,8 @@ class FeatureSettings:
 
     def compute(self, cloud: PointCloud, context: str, whole: WholeCloud | None = None) -> NDArray[np.float32]:
         """Values [N, C] (C is 1 but for columns such as rgb) for every point of a cloud that is a part of ``whole``."""
+        if self.optional and any(name not in cloud for name in self.columns):
+            return np.zeros((len(cloud), 1), np.float32)
         whole = WholeCloud.of(cloud) if whole is None else whole
         values = self._raw(cloud, context, whole)
         if self.transform == "log":

@@ -4,7 +4,7 @@ from gridless.training.curves import read_curves
 from gridless.training.fit import TrainedRun, fit
 from gridless.training.layout import MODEL_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError
-from gridless.training.recipe import Recipe, load_recipe, write_recipe
+from gridless.training.recipe import Recipe, TrainingFiles, load_recipe, write_recipe
 from gridless.training.threads import threads_beside_workers
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "DivergedError",
     "Recipe",
     "TrainedRun",
+    "TrainingFiles",
     "fit",
     "load_recipe",
     "read_curves",

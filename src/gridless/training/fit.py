@@ -89,6 +89,7 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
             recipe.augmentation,
             recipe.seed,
             length=schedule.steps * schedule.crops_per_step,
+            shares=recipe.data.shares,
         ),
         CoveringCrops(validation, recipe.inputs, model.pyramid_settings, recipe.inputs.crop_radius, labelled_only=True),
     )
@@ -103,14 +104,12 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
 
 
 def _load(recipe: Recipe) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
-    def load(entries: list[str]) -> list[PreparedCloud]:
-        return [load_labelled(Path(entry), recipe.inputs, recipe.labels) for entry in entries]
-
+    inputs, labels = recipe.inputs, recipe.labels
     if not recipe.data.train:
         raise ValueError("data.train names no file")
-    training = load(recipe.data.train)
+    training = [load_labelled(Path(entry.files), inputs, labels, entry.density) for entry in recipe.data.train]
     if recipe.data.validation:
-        return training, load(recipe.data.validation)
+        return training, [load_labelled(Path(entry), inputs, labels) for entry in recipe.data.validation]
     return hold_out_strips(training, recipe.data.validation_fraction)
 
 

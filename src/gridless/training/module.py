@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -133,7 +134,7 @@ class SegmentationTraining(L.LightningModule):
                 group["lr"] = rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(self.model(batch.features, batch.pyramid), batch.labels, self.schedule.label_smoothing)
+        loss = self._loss(self.model(batch.features, batch.pyramid), batch, self.schedule.label_smoothing)
         if not torch.isfinite(loss):
             step, size = self.trainer.global_step, self.schedule.crops_per_step
             names = {self.training_crops.clouds[self.training_crops.center(i)[1]].name
@@ -156,7 +157,7 @@ class SegmentationTraining(L.LightningModule):
         logits = self.exported_model(batch.features, batch.pyramid)
         known = batch.labels != IGNORED
         if known.any():
-            loss = self._loss(logits, batch.labels, 0.0)
+            loss = self._loss(logits, batch, 0.0)
             self.log("val_loss", loss, batch_size=int(known.sum()))
             truth, scores = batch.labels[known].cpu(), logits[known].float().cpu()
             self._outcomes.append((truth, scores.argmax(dim=1)))
@@ -183,12 +184,19 @@ class SegmentationTraining(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds_before = checkpoint["gridless_seconds"]
 
-    def _loss(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        if not (labels != IGNORED).any():  # the mean over no points would be NaN
+    def _loss(self, logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
+        labels, known = batch.labels, batch.labels != IGNORED
+        if not known.any():  # the mean over no points would be NaN
             return logits.sum() * 0.0
-        return F.cross_entropy(
-            logits, labels, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing
+        entropy = partial(
+            F.cross_entropy, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing
         )
+        if self.schedule.loss_average == "points":
+            return entropy(logits, labels)
+        crops = batch.pyramid.levels[0].batch
+        totals = torch.zeros(batch.pyramid.num_clouds, device=labels.device)
+        totals.index_add_(0, crops[known], self.class_weights[labels[known]])
+        return (entropy(logits, labels, reduction="none")[known] / totals[crops[known]]).sum() / (totals > 0).sum()
 
 
 def _batches_only(items: list[tuple[Crop, Batch]]) -> Batch:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -24,6 +24,38 @@ from gridless.errors import RecipeError
 
 
 @dataclass(frozen=True)
+class TrainingFiles:
+    """Files to learn from.
+
+    Args:
+        files: a file, folder or pattern.
+        density: thin them out at random to so many points per square unit of the ground; None leaves them as they are.
+        share: of the training crops that come from them, equally from each; given for all entries or for none. Without,
+            each point of a class is as likely as any other to be the center of a crop.
+
+    Raises:
+        ValueError: a density or share that is not positive.
+    """
+
+    files: str
+    density: float | None = None
+    share: float | None = None
+    shorthand: ClassVar[str] = "files"
+
+    def __post_init__(self) -> None:
+        for name in ("density", "share"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+
+    def each(self, base: Path) -> list[TrainingFiles]:
+        """One entry for each of the files, the share divided among them."""
+        found = find_files([self.files], base)
+        share = None if self.share is None else self.share / len(found)
+        return [TrainingFiles(str(path), self.density, share) for path in found]
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """Files, folders or patterns; ``${VARIABLE}`` and ``${VARIABLE:-default}`` stand for environment variables.
 
@@ -32,12 +64,25 @@ class DataSettings:
         validation: what the best weights are chosen by; if empty, a strip along one side of each training cloud.
         test: what ``gridless evaluate`` scores by default; training never reads it.
         validation_fraction: of the labelled points of each training cloud that the strip holds.
+
+    Raises:
+        ValueError: only some of the training files have a share.
     """
 
-    train: list[str]
+    train: list[TrainingFiles]
     validation: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     validation_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        if len({entry.share is None for entry in self.train}) > 1:
+            raise ValueError("train: give every entry a share or none")
+
+    @property
+    def shares(self) -> list[float] | None:
+        """The share of each training file, or None."""
+        shares = [entry.share for entry in self.train if entry.share is not None]
+        return shares or None
 
 
 @dataclass(frozen=True)
@@ -59,6 +104,8 @@ class ScheduleSettings:
         weight_decay: of AdamW.
         warmup: part of the steps during which the rate rises.
         label_smoothing: of the cross-entropy.
+        loss_average: over all labelled points of a batch, or over those of each crop and then over the crops, so that
+            crops of sparse clouds count as much as those of dense ones.
         class_weights: class name -> weight in the cross-entropy (1 where not named).
         gradient_clip: largest norm of the gradient; 0 for no limit.
         average_decay: of the moving average of the weights that is validated and exported; 0 for none.
@@ -73,6 +120,7 @@ class ScheduleSettings:
     weight_decay: float = 0.01
     warmup: float = 0.2
     label_smoothing: float = 0.0
+    loss_average: Literal["points", "crops"] = "points"
     class_weights: dict[str, float] = field(default_factory=dict)
     gradient_clip: float = 5.0
     average_decay: float = 0.0
@@ -122,7 +170,7 @@ class Recipe:
 
         data = dataclasses.replace(
             self.data,
-            train=files(self.data.train),
+            train=[file for entry in self.data.train for file in entry.each(base.resolve())],
             validation=files(self.data.validation),
             test=files(self.data.test),
         )

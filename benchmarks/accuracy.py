@@ -1,0 +1,228 @@
+"""Accuracy on held-out data: train every contender of a task, score it once, keep the row; begun work is continued."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from benchmarks.report import line, rule, with_section
+from benchmarks.rivals import pointnet
+from benchmarks.rivals.trees import labelled_features, some_rows, trees
+from benchmarks.rows import RESULTS_FOLDER
+from gridless.cli.evaluate import evaluate
+from gridless.data import find_files, settings_from_plain
+from gridless.io import replaced_when_complete
+from gridless.metrics import SegmentationScores
+from gridless.models import load_model
+from gridless.training import MODEL_FILE, fit, load_recipe
+
+_ROOT = Path(__file__).parents[1]
+_DOCUMENT = _ROOT / "BENCHMARKS.md"
+_TASKS = Path(__file__).with_suffix(".yaml")
+_RESULTS = RESULTS_FOLDER / "accuracy.csv"
+_RECIPES = _ROOT / "recipes"
+
+
+@dataclass(frozen=True)
+class AccuracyContender:
+    """Who is to learn a task.
+
+    Args:
+        recipe: name in recipes/; the task's own by default.
+        changes: values of the recipe by their dotted names.
+        trees: hand-made features and this kind of trees instead of a recipe.
+        reach: factor on the widths of the trees' columns.
+        seeds: one row each.
+    """
+
+    recipe: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    trees: Literal["boosted", "forest"] | None = None
+    reach: float = 1.0
+    seeds: list[int] = field(default_factory=lambda: [0])
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data to learn from and data to be scored on; see accuracy.yaml.
+
+    Args:
+        title: of the table.
+        recipe: name in recipes/; its data and labels are learned.
+        test: files scored.
+        contenders: by the name that the table gives them.
+        train: files that trees learn from; the recipe's by default.
+    """
+
+    title: str
+    recipe: str
+    test: list[str]
+    contenders: dict[str, AccuracyContender]
+    train: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """All of accuracy.yaml."""
+
+    tasks: dict[str, Task]
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """What one contender reached; classes as "name value" pairs, since tasks differ in them."""
+
+    task: str
+    contender: str
+    seed: int
+    mean_iou: float
+    classes: str
+    overall_accuracy: float
+    parameters: int | None
+    minutes: float
+    date: str
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("tasks", nargs="*", help="names in accuracy.yaml; all if none is given")
+    parser.add_argument("--contenders", nargs="+", help="only these")
+    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="folder for the trainings")
+    options = parser.parse_args()
+    pointnet.register()
+    tasks = settings_from_plain(Tasks, yaml.safe_load(_TASKS.read_text(encoding="utf-8"))).tasks
+    for name in options.tasks:
+        if name not in tasks:
+            parser.error(f"no task {name!r}; known: {', '.join(tasks)}")
+    rows = _read_rows()
+    known = {(row.task, row.contender, row.seed) for row in rows}
+    for name in options.tasks or tasks:
+        for label, contender in tasks[name].contenders.items():
+            for seed in contender.seeds:
+                wanted = not options.contenders or label in options.contenders
+                if wanted and (name, label, seed) not in known:
+                    print(f"{name}: {label}, seed {seed}", flush=True)
+                    rows.append(_measure(name, label, tasks[name], contender, seed, options.runs))
+                    _write_rows(rows)
+    text = _DOCUMENT.read_text(encoding="utf-8")
+    _DOCUMENT.write_text(with_section(text, "accuracy", "python -m benchmarks.accuracy", _report(tasks, rows)), "utf-8")
+    return 0
+
+
+def _measure(
+    name: str, label: str, task: Task, contender: AccuracyContender, seed: int, runs: Path
+) -> AccuracyRow:
+    started = time.perf_counter()
+    parameters = None
+    if contender.trees:
+        scores = _trees_scores(task, contender, seed)
+        minutes = (time.perf_counter() - started) / 60
+    else:
+        run = _trained(task, label, contender, seed, runs)
+        minutes = json.loads((run / "trained.json").read_text())["minutes"]
+        model = load_model(run / MODEL_FILE)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        evaluate(run, [str(path) for path in find_files(task.test, _RECIPES)], output=run / name)
+        scores = json.loads((run / name / "scores.json").read_text())
+    classes = ", ".join(f"{key} {value['iou']:.3f}" for key, value in scores["classes"].items())
+    return AccuracyRow(
+        name,
+        label,
+        seed,
+        scores["mean_iou"],
+        classes,
+        scores["overall_accuracy"],
+        parameters,
+        minutes,
+        date.today().isoformat(),
+    )
+
+
+def _trained(task: Task, label: str, contender: AccuracyContender, seed: int, runs: Path) -> Path:
+    """The folder of a finished training; tasks that train the same recipe share it."""
+    recipe = contender.recipe or task.recipe
+    run = runs / (f"{recipe}-{label}-{seed}" if contender.changes else f"{recipe}-{seed}")
+    if not (run / "trained.json").exists():
+        changes = {**contender.changes, "output": str(run), "seed": seed}
+        result = fit(load_recipe(_RECIPES / f"{recipe}.yaml", changes), resume=True)
+        (run / "trained.json").write_text(json.dumps({"minutes": result.minutes, "steps": result.steps}))
+    return run
+
+
+def _trees_scores(task: Task, contender: AccuracyContender, seed: int) -> dict[str, Any]:
+    assert contender.trees is not None
+    recipe = load_recipe(_RECIPES / f"{task.recipe}.yaml")
+    entries = task.train or [entry.files for entry in recipe.data.train]
+    files = list(dict.fromkeys(find_files(entries, _RECIPES)))
+    features, classes = some_rows(labelled_features(files, recipe.labels, contender.reach), seed)
+    fitted = trees(contender.trees, seed).fit(features, classes)
+    names = recipe.labels.names
+    parts = [
+        SegmentationScores.from_labels(truth, fitted.predict(unseen), names)
+        for unseen, truth in labelled_features(find_files(task.test, _RECIPES), recipe.labels, contender.reach)
+    ]
+    scores = parts[0]
+    for part in parts[1:]:
+        scores = scores + part
+    return scores.to_dict()
+
+
+def _report(tasks: Mapping[str, Task], rows: Sequence[AccuracyRow]) -> str:
+    """A table a task."""
+    parts = []
+    for name, task in tasks.items():
+        of_task = [row for row in rows if row.task == name]
+        if not of_task:
+            continue
+        lines = [line("", "seed", "mIoU", "IoU of the classes", "OA", "parameters", "minutes"), rule(7)]
+        for row in sorted(of_task, key=lambda row: (list(task.contenders).index(row.contender), row.seed)):
+            parameters = "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
+            cells = [f"{row.mean_iou:.4f}", row.classes, f"{row.overall_accuracy:.4f}", parameters, f"{row.minutes:.1f}"]
+            lines.append(line(row.contender, str(row.seed), *cells))
+        parts.append("\n".join([f"**{task.title}**", "", *lines]))
+    return "\n\n".join(parts)
+
+
+def _read_rows() -> list[AccuracyRow]:
+    if not _RESULTS.exists():
+        return []
+    with open(_RESULTS, newline="", encoding="utf-8") as file:
+        return [
+            AccuracyRow(
+                entry["task"],
+                entry["contender"],
+                int(entry["seed"]),
+                float(entry["mean_iou"]),
+                entry["classes"],
+                float(entry["overall_accuracy"]),
+                int(entry["parameters"]) if entry["parameters"] else None,
+                float(entry["minutes"]),
+                entry["date"],
+            )
+            for entry in csv.DictReader(file)
+        ]
+
+
+def _write_rows(rows: Sequence[AccuracyRow]) -> None:
+    with replaced_when_complete(_RESULTS) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(column.name for column in dataclasses.fields(AccuracyRow))
+        for row in rows:
+            values = dataclasses.astuple(row)
+            writer.writerow("" if v is None else f"{v:.5g}" if isinstance(v, float) else v for v in values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
