@@ -106,18 +106,17 @@ def main() -> int:
     for name in options.tasks:
         if name not in tasks:
             parser.error(f"no task {name!r}; known: {', '.join(tasks)}")
-    rows = _read_rows()
-    known = {(row.task, row.contender, row.seed) for row in rows}
+    known = {(row.task, row.contender, row.seed) for row in _read_rows()}
     for name in options.tasks or tasks:
         for label, contender in tasks[name].contenders.items():
             for seed in contender.seeds:
                 wanted = not options.contenders or label in options.contenders
                 if wanted and (name, label, seed) not in known:
                     print(f"{name}: {label}, seed {seed}", flush=True)
-                    rows.append(_measure(name, label, tasks[name], contender, seed, options.runs))
-                    _write_rows(rows)
+                    row = _measure(name, label, tasks[name], contender, seed, options.runs)
+                    _write_rows([*_read_rows(), row])  # read anew: another contender may have been measured meanwhile
     text = _DOCUMENT.read_text(encoding="utf-8")
-    _DOCUMENT.write_text(with_section(text, "accuracy", "python -m benchmarks.accuracy", _report(tasks, rows)), "utf-8")
+    _DOCUMENT.write_text(with_section(text, "accuracy", "python -m benchmarks.accuracy", _report(tasks, _read_rows())), "utf-8")
     return 0
 
 
