@@ -116,13 +116,13 @@ def main() -> int:
                     row = _measure(name, label, tasks[name], contender, seed, options.runs)
                     _write_rows([*_read_rows(), row])  # read anew: another contender may have been measured meanwhile
     text = _DOCUMENT.read_text(encoding="utf-8")
-    _DOCUMENT.write_text(with_section(text, "accuracy", "python -m benchmarks.accuracy", _report(tasks, _read_rows())), "utf-8")
+    _DOCUMENT.write_text(
+        with_section(text, "accuracy", "python -m benchmarks.accuracy", _report(tasks, _read_rows())), "utf-8"
+    )
     return 0
 
 
-def _measure(
-    name: str, label: str, task: Task, contender: AccuracyContender, seed: int, runs: Path
-) -> AccuracyRow:
+def _measure(name: str, label: str, task: Task, contender: AccuracyContender, seed: int, runs: Path) -> AccuracyRow:
     started = time.perf_counter()
     parameters = None
     if contender.trees:
@@ -188,7 +188,13 @@ def _report(tasks: Mapping[str, Task], rows: Sequence[AccuracyRow]) -> str:
         lines = [line("", "seed", "mIoU", "IoU of the classes", "OA", "parameters", "minutes"), rule(7)]
         for row in sorted(of_task, key=lambda row: (list(task.contenders).index(row.contender), row.seed)):
             parameters = "" if row.parameters is None else f"{row.parameters / 1e6:.2f} M"
-            cells = [f"{row.mean_iou:.4f}", row.classes, f"{row.overall_accuracy:.4f}", parameters, f"{row.minutes:.1f}"]
+            cells = [
+                f"{row.mean_iou:.4f}",
+                row.classes,
+                f"{row.overall_accuracy:.4f}",
+                parameters,
+                f"{row.minutes:.1f}",
+            ]
             lines.append(line(row.contender, str(row.seed), *cells))
         parts.append("\n".join([f"**{task.title}**", "", *lines]))
     return "\n\n".join(parts)

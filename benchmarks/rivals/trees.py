@@ -140,6 +140,7 @@ def _column_features(positions: NDArray[np.float64], reach: float) -> NDArray[np
     nearest = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
     filled = lowest[tuple(nearest)]
     for width in _OPENINGS:
-        opened = ndimage.grey_opening(filled, max(1, round(width * reach / cell)), mode="nearest")
+        size = max(1, round(width * reach / cell))
+        opened = ndimage.grey_opening(filled, (size, size), mode="nearest")
         columns.append(height - opened.reshape(-1)[flat])
     return np.stack(columns, axis=1)

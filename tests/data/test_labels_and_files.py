@@ -66,7 +66,10 @@ def test_copies_of_a_file_lose_the_same_strip():
     prepared = [settings.prepare(copy, "one file", np.zeros(len(copy), np.int64)) for copy in copies]
     training, validation = hold_out_strips(prepared, 0.2)
     limit = min(held.positions[held.labels >= 0, 0].min() for held in validation)
-    assert all(0 < len(kept) < len(copy) and kept.positions[:, 0].max() < limit for kept, copy in zip(training, copies))
+    assert all(
+        0 < len(kept) < len(copy) and kept.positions[:, 0].max() < limit
+        for kept, copy in zip(training, copies, strict=True)
+    )
 
 
 def test_thinning_reaches_its_density_and_is_repeatable():

@@ -45,6 +45,11 @@ def test_round_trip_is_exact(tmp_path, name):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_others_may_read_the_file(saved):
+    (saved.parent / "ordinary").write_text("")
+    assert saved.stat().st_mode == (saved.parent / "ordinary").stat().st_mode
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such model file"):
         load_model(tmp_path / "none.safetensors")

@@ -60,7 +60,10 @@ def test_overrides_take_the_place_of_values(tmp_path):
         ({"schedul": {}}, "recipe.yaml: top level: unknown key 'schedul'; did you mean 'schedule'?"),
         ({"schedule": {"learningrate": 1}}, "schedule: unknown key 'learningrate'; did you mean 'learning_rate'?"),
         ({"schedule": {"steps": "many"}}, "schedule.steps: expected a whole number, got 'many' (str)"),
-        ({"data": {"train": [{"files": "a.npz", "share": 1}, "a.npz"]}}, "data: train: give every entry a share or none"),
+        (
+            {"data": {"train": [{"files": "a.npz", "share": 1}, "a.npz"]}},
+            "data: train: give every entry a share or none",
+        ),
         ({"data": {"train": [{"files": "a.npz", "density": 0}]}}, "data.train[0]: density must be positive, got 0"),
         ({"schedule": {"steps": 0}}, "schedule: steps must be positive, got 0"),
         ({"schedule": {"class_weights": {"hous": 2.0}}}, "schedule.class_weights: no class 'hous'; did you mean 'hous"),

@@ -22,9 +22,10 @@ def evaluate(model: Path, files: list[str] | None = None, output: Path | None = 
     """Score a model on every labelled point: accuracy, and IoU, precision and recall per class, and calibration.
 
     Args:
-        model: model file or folder of a run.
+        model: model file, folder of a run, or "airborne", which comes with the package.
         files: labelled files, folders or patterns; by default the test files of the model's recipe.
-        output: folder for scores.json and confusion.png; by default the model's folder.
+        output: folder for scores.json and confusion.png; by default the model's folder, or the current one for a
+            network of the package.
         workers: processes that prepare crops; 0 prepares them in between.
 
     Returns:
@@ -35,7 +36,7 @@ def evaluate(model: Path, files: list[str] | None = None, output: Path | None = 
     entries = files or network.metadata.get("recipe", {}).get("data", {}).get("test", [])
     if not entries:
         raise ValueError("evaluate: no files given, and the model's recipe names no test files (data.test)")
-    folder = output or (model if model.is_dir() else model.parent)
+    folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder
     folder.mkdir(parents=True, exist_ok=True)
     scores: SegmentationScores | None = None
     calibration = MulticlassCalibrationError(len(labels.names), n_bins=15, ignore_index=IGNORED)

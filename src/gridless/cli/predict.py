@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gridless.cli.model_argument import load_model_or_run
+from gridless.cli.model_argument import load_model_or_run, model_file
 from gridless.data import find_files
 from gridless.io import SUFFIXES
 from gridless.prediction import Clock, bytes_of, neighbors_of, predict_file
@@ -18,7 +18,7 @@ from gridless.prediction import Clock, bytes_of, neighbors_of, predict_file
 def predict(
     inputs: list[str],
     output: Path,
-    model: Path,
+    model: Path = Path("airborne"),
     probabilities: bool = False,
     confidence: bool = False,
     workers: int = 0,
@@ -33,7 +33,8 @@ def predict(
     Args:
         inputs: files, folders or patterns.
         output: file to write, or folder for several inputs.
-        model: model file or folder of a run.
+        model: model file, folder of a run, or "airborne", which comes with the package: ground, vegetation and building
+            in airborne LiDAR.
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class, as an extra dimension ``confidence``.
         workers: processes that prepare crops; 0 prepares them in between.
@@ -61,7 +62,7 @@ def predict(
     beside = neighbors_of(network, files)
     columns = (TextColumn("{task.description}"), BarColumn(), _PointsPerSecond(), TimeRemainingColumn())
     for file, target, neighbors in zip(files, targets, beside, strict=True):
-        if resume and _is_newer(target, [file, model]):
+        if resume and _is_newer(target, [file, model_file(model)]):
             console.print(f"kept: {target}", soft_wrap=True, markup=False, highlight=False)
             continue
         clock, start = Clock(), time.perf_counter()

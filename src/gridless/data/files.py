@@ -55,9 +55,7 @@ def _expanded(entry: str) -> str:
     return _VARIABLE.sub(value, entry)
 
 
-def load_labelled(
-    path: Path, inputs: InputSettings, labels: LabelMap, density: float | None = None
-) -> PreparedCloud:
+def load_labelled(path: Path, inputs: InputSettings, labels: LabelMap, density: float | None = None) -> PreparedCloud:
     """Read a file, encode its labels and compute its features.
 
     Args:

@@ -40,8 +40,8 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        temporary.chmod(_mode_of_result(target))
         yield temporary
+        temporary.chmod(_mode_of_result(target))  # at the end: a writer may have made the file anew, and private
         temporary.replace(target)
     except BaseException:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)

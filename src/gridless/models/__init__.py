@@ -2,6 +2,7 @@
 
 from gridless.models.base import Network
 from gridless.models.files import load_model, save_model
+from gridless.models.pretrained import PRETRAINED, pretrained_file
 from gridless.models.registry import MODELS, build_model
 
-__all__ = ["MODELS", "Network", "build_model", "load_model", "save_model"]
+__all__ = ["MODELS", "PRETRAINED", "Network", "build_model", "load_model", "pretrained_file", "save_model"]

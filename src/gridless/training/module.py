@@ -188,9 +188,7 @@ class SegmentationTraining(L.LightningModule):
         labels, known = batch.labels, batch.labels != IGNORED
         if not known.any():  # the mean over no points would be NaN
             return logits.sum() * 0.0
-        entropy = partial(
-            F.cross_entropy, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing
-        )
+        entropy = partial(F.cross_entropy, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing)
         if self.schedule.loss_average == "points":
             return entropy(logits, labels)
         crops = batch.pyramid.levels[0].batch
