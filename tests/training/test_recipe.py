@@ -9,6 +9,7 @@ import yaml
 from gridless.errors import RecipeError
 from gridless.models import build_model
 from gridless.training import load_recipe, write_recipe
+from tests.data.published import layouts
 
 PLAIN = {
     "data": {"train": ["a.npz"]},
@@ -30,6 +31,10 @@ def test_ready_recipes_parse_and_their_networks_exist(path, tmp_path, monkeypatc
     (tmp_path / "ign_lidarhd_dense").mkdir()
     for name in ("77050_1.laz", "77055_1.laz", "77060_1.laz"):
         (tmp_path / "ign_lidarhd_dense" / name).touch()
+    classes = [f"class_{number}" for number in range(40)]
+    for variable, make in (("S3DIS", layouts.s3dis), ("SEMANTIC_KITTI", layouts.semantic_kitti)):
+        monkeypatch.setenv(variable, str(make(tmp_path / variable)))
+    monkeypatch.setenv("MODELNET40", str(layouts.modelnet(tmp_path / "MODELNET40", classes, 1)))
     recipe = load_recipe(path)
     assert not set(recipe.data.train) & set(recipe.data.test)
     build_model(recipe.network.name, in_channels=3, num_classes=3, **recipe.network.config)
