@@ -33,7 +33,7 @@ def test_scenes(tmp_path, capsys, name, make, part, monkeypatch):
     words = ["train", str(RECIPES / f"{name}.yaml"), "--data.path", "data", "--data.train", train, "--output", "run"]
     assert main([*words, *QUICK, SMALL, "--data.validation_fraction=0.5", "--inputs.voxel_size=0.3"]) == 0
     printed = words_of(capsys.readouterr().out)
-    assert "were published" in printed
+    assert ("were published" in printed) == (name == "semantic_kitti")
     assert "best validation mIoU" in printed
     assert main(["evaluate", "run", part]) == 0
     scores = json.loads(Path("run/scores.json").read_text())
@@ -51,7 +51,8 @@ def test_objects_are_learned(tmp_path, capsys):
         f"--output={tmp_path / 'run'}",
     ]
     words += ["--data.options={num_classes: 2, num_points: 128}", f"--data.cache={tmp_path / 'cache'}", *QUICK, SMALL]
-    words += ["--schedule.steps=30", "--schedule.steps_per_epoch=15", "--schedule.crops_per_step=4"]
+    # Fewer steps leave the running statistics of batch normalization behind weights that learn this fast.
+    words += ["--schedule.steps=60", "--schedule.steps_per_epoch=15", "--schedule.crops_per_step=4"]
     assert main([*words, "--schedule.learning_rate=0.01"]) == 0
     assert "best validation accuracy 1.0000" in words_of(capsys.readouterr().out)
     assert read_curves(tmp_path / "run")["val_class_accuracy"][1][-1] == 1.0
@@ -62,7 +63,11 @@ def test_objects_are_learned(tmp_path, capsys):
     assert scores["mean_class_accuracy"] == scores["overall_accuracy"] == 1.0
     assert sum(c["support"] for c in scores["classes"].values()) == 4
     model = gl.load_model(tmp_path / "run" / "model.safetensors")
-    assert model.metadata["training"]["val_accuracy"] == 1.0
+    accuracy, loss = (read_curves(tmp_path / "run")[name] for name in ("val_accuracy", "val_loss"))
+    perfect = [step for step, score in zip(*accuracy, strict=True) if score == 1.0]
+    assert len(perfect) > 1
+    steps_and_losses = [(value, step) for step, value in zip(*loss, strict=True) if step in perfect]
+    assert model.metadata["training"]["steps"] == min(steps_and_losses)[1] + 1
     with pytest.raises(ValueError, match="gives a class to whole objects, not to points"):
         gl.predict(model, gl.PointCloud([[0.0, 0.0, 0.0]]))
 

@@ -209,16 +209,20 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progr
 
 
 class _ExportBest(Callback):
-    """Writes the model file whenever the validation score improves, so that a killed training leaves its best."""
+    """Writes the model file whenever validation improves, so that a killed training leaves its best.
+
+    Of equal scores, frequent where few objects are validated, the one with the lower loss counts as better.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.best = path, float("-inf")
+        self.path, self.best, self.loss = path, -math.inf, math.inf
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, NetworkTraining)
         score = float(trainer.callback_metrics[pl_module.score_name])
-        if score > self.best or not self.path.exists():
-            self.best = score
+        loss = float(trainer.callback_metrics["val_loss"])
+        if (score, -loss) > (self.best, -self.loss) or not self.path.exists():
+            self.best, self.loss = score, loss
             model = pl_module.exported_model
             model.metadata = {
                 **pl_module.model.metadata,
@@ -232,10 +236,10 @@ class _ExportBest(Callback):
             save_model(self.path, model)
 
     def state_dict(self) -> dict[str, float]:
-        return {"best": self.best}
+        return {"best": self.best, "loss": self.loss}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.loss = state_dict["best"], state_dict["loss"]
 
 
 def _quiet_lightning() -> None:

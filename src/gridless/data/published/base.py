@@ -35,7 +35,7 @@ class DataSet(ABC):
 
     @property
     def published_counts(self) -> Mapping[str, int]:
-        """Clouds in each part as published; none of the publishers gives a checksum."""
+        """Clouds in those parts whose number is known from publications; no publisher gives a checksum."""
         return {}
 
     @property

@@ -18,6 +18,7 @@ CLASSES = (
     "ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board",
     "clutter",
 )  # fmt: skip
+AREAS = ("Area_1", "Area_2", "Area_3", "Area_4", "Area_5", "Area_6")
 _NUM_VALUES = 6
 # Area_5/hallway_6/Annotations/ceiling_1.txt has a control character where a space belongs.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -35,20 +36,16 @@ class S3DIS(DataSet):
 
     title = "S3DIS"
     how_to_get = (
-        "Ask for it at http://buildingparser.stanford.edu/dataset.html and unpack "
+        "Ask its authors for it (Stanford University, http://buildingparser.stanford.edu) and unpack "
         "Stanford3dDataset_v1.2_Aligned_Version.zip; the path is the folder that has Area_1 ... Area_6 in it."
     )
-
-    @property
-    def published_counts(self) -> dict[str, int]:
-        return {"Area_1": 44, "Area_2": 40, "Area_3": 23, "Area_4": 49, "Area_5": 68, "Area_6": 48}
 
     @property
     def labels(self) -> LabelMap:
         return LabelMap({name: [number] for number, name in enumerate(CLASSES)}, column="label")
 
     def files(self, part: str) -> list[Path]:
-        area = self.require(self.root / self.one_of(part, list(self.published_counts)))
+        area = self.require(self.root / self.one_of(part, AREAS))
         rooms = sorted(folder.parent for folder in area.glob("*/Annotations") if folder.is_dir())
         if not rooms:
             raise FileNotFoundError(f"{self.title}: {area} has no room with a folder Annotations. {self.how_to_get}")
