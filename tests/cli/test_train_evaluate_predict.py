@@ -84,7 +84,7 @@ def test_a_training_in_two_parts_equals_one_in_one(run, job_folder):
     # The first part is stopped by an error after the first epoch, as a kill would.
     from gridless.training import module
 
-    step = module.SegmentationTraining.training_step
+    step = module.NetworkTraining.training_step
 
     def stop(self, batch, batch_idx):
         if self.trainer.global_step == 14:
@@ -92,7 +92,7 @@ def test_a_training_in_two_parts_equals_one_in_one(run, job_folder):
         return step(self, batch, batch_idx)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.SegmentationTraining, "training_step", stop)
+        patch.setattr(module.NetworkTraining, "training_step", stop)
         with pytest.raises(KeyError, match="killed"):
             main(["train", recipe, "--output", str(parts)])
     assert main(["train", recipe, "--output", str(parts), "--resume"]) == 0

@@ -1,18 +1,7 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from gridless.cloud import PointCloud
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    folder = Path(os.environ.get("GRIDLESS_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}; set GRIDLESS_DATA")
-    return folder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from gridless import Pyramid, PyramidSettings
 from gridless.data import Batch
-from gridless.training.module import SegmentationTraining
+from gridless.training.module import NetworkTraining
 from gridless.training.recipe import ScheduleSettings
 
 
@@ -28,7 +28,7 @@ def loss(batch, logits, average, weights=(1.0, 3.0)):
     training = SimpleNamespace(
         schedule=ScheduleSettings(loss_average=average), class_weights=torch.tensor(weights, dtype=torch.float32)
     )
-    return SegmentationTraining._loss(training, logits, batch, 0.1)
+    return NetworkTraining._loss(training, logits, batch, 0.1)
 
 
 def test_an_average_over_crops_counts_each_labelled_crop_once(batch):

@@ -9,6 +9,7 @@ import yaml
 from gridless.errors import RecipeError
 from gridless.models import build_model
 from gridless.training import TrainingFiles, load_recipe, write_recipe
+from tests.data.published import layouts
 
 PLAIN = {
     "data": {"train": ["a.npz"]},
@@ -36,6 +37,10 @@ def test_ready_recipes_parse_and_their_networks_exist(path, tmp_path, monkeypatc
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / name).touch()
+    classes = [f"class_{number}" for number in range(40)]
+    for variable, make in (("S3DIS", layouts.s3dis), ("SEMANTIC_KITTI", layouts.semantic_kitti)):
+        monkeypatch.setenv(variable, str(make(tmp_path / variable)))
+    monkeypatch.setenv("MODELNET40", str(layouts.modelnet(tmp_path / "MODELNET40", classes, 1)))
     recipe = load_recipe(path)
     assert not {entry.files for entry in recipe.data.train} & set(recipe.data.test)
     build_model(recipe.network.name, in_channels=3, num_classes=3, **recipe.network.config)

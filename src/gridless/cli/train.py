@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from gridless.training import MODEL_FILE, fit, load_recipe
 
+_SCORES = {"val_miou": "mIoU", "val_accuracy": "accuracy"}
+
 
 def train(
     recipe: Path,
@@ -36,9 +38,14 @@ def train(
         values["output"] = os.fspath(output)
     if seed is not None:
         values["seed"] = seed
-    run = fit(load_recipe(recipe, values), resume=resume)
-    Console().print(
-        f"{run.steps} steps in {run.minutes:.1f} minutes, best validation mIoU {run.val_miou:.4f}\n"
+    checked = load_recipe(recipe, values)
+    console = Console()
+    parts = [entry.files for entry in checked.data.train] + checked.data.validation
+    for sentence in checked.data.open(checked.labels).incomplete_parts(parts):
+        console.print(f"note: {sentence}", soft_wrap=True, markup=False)
+    run = fit(checked, resume=resume)
+    console.print(
+        f"{run.steps} steps in {run.minutes:.1f} minutes, best validation {_SCORES[run.score_name]} {run.score:.4f}\n"
         f"model: [bold]{escape(str(run.folder / MODEL_FILE))}[/]",
         soft_wrap=True,
     )

@@ -84,6 +84,30 @@ def cut_crop(
     return Crop(rows, local, positions, merged, labels)
 
 
+def whole_crop(
+    cloud: PreparedCloud,
+    settings: InputSettings,
+    augmentation: AugmentationSettings | None = None,
+    rng: np.random.Generator | None = None,
+    max_points: int | None = None,
+) -> Crop:
+    """The crop of a whole object, around the middle of its bounds; arguments as in :func:`cut_crop`.
+
+    Raises:
+        ValueError: the object is empty, or does not fit into the crop radius.
+    """
+    if len(cloud) == 0:
+        raise ValueError(f"{cloud.name}: has no points")
+    middle = (cloud.horizontal.min(axis=0) + cloud.horizontal.max(axis=0)) / 2
+    crop = cut_crop(cloud, middle, settings, augmentation, rng, max_points)
+    if len(crop.rows) < len(cloud):
+        raise ValueError(
+            f"{cloud.name}: {len(cloud) - len(crop.rows)} of {len(cloud)} points lie outside inputs.crop_radius = "
+            f"{settings.crop_radius:g}; make it large enough for whole objects"
+        )
+    return crop
+
+
 def covering_centers(
     horizontal: NDArray[np.float64], spacing: float, low: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:

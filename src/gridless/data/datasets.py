@@ -24,7 +24,7 @@ class Batch:
 
     Args:
         features: [N0, C] float32.
-        labels: [N0] int64 with -1 ignored (all -1 for clouds without labels).
+        labels: [N0] int64 with -1 ignored (all -1 for clouds without labels); [B] where whole clouds have a class.
         pyramid: levels and neighborhoods of the N0 points.
     """
 
@@ -33,12 +33,12 @@ class Batch:
     pyramid: Pyramid
 
     @staticmethod
-    def of_crop(crop: Crop, settings: PyramidSettings) -> Batch:
-        """Search the neighborhoods of one crop."""
+    def of_crop(crop: Crop, settings: PyramidSettings, whole: bool = False) -> Batch:
+        """Search the neighborhoods of one crop; ``whole`` takes the label of its first point as that of all."""
         labels = np.full(len(crop.positions), IGNORED) if crop.labels is None else crop.labels
         return Batch(
             torch.from_numpy(crop.features),
-            torch.from_numpy(labels),
+            torch.from_numpy(labels[:1] if whole else labels),
             Pyramid.build(torch.from_numpy(crop.positions), settings),
         )
 
@@ -65,15 +65,18 @@ class SamplerSettings:
             classes that are not named have weight 1, so that the default draws every class equally often.
         center_jitter: largest distance of the axis from that point, in each horizontal direction.
         max_points: cap on the network points of one crop.
+        crops_per_cloud: crops in a row of one cloud, where clouds are read as they are needed.
     """
 
     class_weights: dict[str, float] = field(default_factory=dict)
     center_jitter: float = 2.0
     max_points: int = 16000
+    crops_per_cloud: int = 1
 
     def __post_init__(self) -> None:
-        if self.max_points < 1:
-            raise ValueError(f"max_points must be at least 1, got {self.max_points}")
+        for name in ("max_points", "crops_per_cloud"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def weights(self, class_names: Sequence[str]) -> list[float]:
         """Weight per class; ValueError for a name that is no class."""
@@ -156,6 +159,10 @@ class TrainingCrops(Dataset[Batch]):
         place = self.clouds[cloud].horizontal[row - self._cloud_starts[cloud]]
         jitter = rng.uniform(-self.sampler.center_jitter, self.sampler.center_jitter, len(place))
         return drawn_class, cloud, place + jitter
+
+    def source(self, index: int) -> str:
+        """The file that crop ``index`` is cut from."""
+        return self.clouds[self.center(index)[1]].name
 
     def crop(self, index: int) -> Crop:
         """Crop ``index`` without its neighborhoods."""

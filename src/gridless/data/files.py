@@ -12,9 +12,9 @@ import numpy as np
 
 from gridless.cloud import PointCloud
 from gridless.data.crops import covering_centers
-from gridless.data.inputs import InputSettings, PreparedCloud
-from gridless.data.labels import IGNORED, LabelMap
-from gridless.io import SUFFIXES, read
+from gridless.data.inputs import PreparedCloud
+from gridless.data.labels import IGNORED
+from gridless.io import SUFFIXES
 
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
@@ -32,7 +32,7 @@ def find_files(entries: Iterable[str], base: Path) -> list[Path]:
     """
     found: list[Path] = []
     for entry in entries:
-        path = str(base / _expanded(entry))
+        path = str(base / with_variables(entry))
         if Path(path).is_dir():
             matches = [file for file in Path(path).iterdir() if file.suffix.lower() in SUFFIXES]
         elif Path(path).exists():
@@ -45,7 +45,9 @@ def find_files(entries: Iterable[str], base: Path) -> list[Path]:
     return found
 
 
-def _expanded(entry: str) -> str:
+def with_variables(entry: str) -> str:
+    """The entry with ``${VARIABLE}`` and ``${VARIABLE:-default}`` replaced; ValueError if one is not set."""
+
     def value(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
         if name not in os.environ and default is None:
@@ -55,24 +57,42 @@ def _expanded(entry: str) -> str:
     return _VARIABLE.sub(value, entry)
 
 
-def load_labelled(path: Path, inputs: InputSettings, labels: LabelMap, density: float | None = None) -> PreparedCloud:
-    """Read a file, encode its labels and compute its features.
+def hold_out_files(
+    files: Sequence[Path], strata: Sequence[str], fraction: float, seed: int
+) -> tuple[list[Path], list[Path]]:
+    """Hold aside a random share of the files for validation, the same of each stratum but at least one of all.
 
     Args:
-        path: file.
-        inputs: features.
-        labels: classes.
-        density: see :func:`thinned`; None keeps every point.
+        files: one a cloud.
+        strata: of each file, what the share is taken of separately (a class).
+        fraction: of the files, in (0, 1).
+        seed: of the draw.
+
+    Returns:
+        training files, validation files, each in the given order
 
     Raises:
-        ReadError: the file is damaged.
-        ValueError: no label column, labels without a mapping, NaN coordinates, missing columns; names the file.
+        ValueError: a fraction outside (0, 1), or fewer than two files.
+
+    Example:
+        >>> names = [Path(f"{i}.off") for i in range(6)]
+        >>> training, validation = hold_out_files(names, ["chair"] * 4 + ["sofa"] * 2, 0.5, seed=0)
+        >>> len(training), len(validation)
+        (3, 3)
     """
-    cloud: PointCloud = read(path)
-    cloud.require_finite(str(path))
-    if density is not None:
-        cloud = thinned(cloud, density)
-    return inputs.prepare(cloud, str(path), labels.of_cloud(cloud, str(path)))
+    if not 0 < fraction < 1:
+        raise ValueError(f"hold_out_files: fraction must be between 0 and 1, got {fraction}")
+    if len(files) < 2:
+        raise ValueError(f"hold_out_files: at least two files are needed to hold one aside, got {len(files)}")
+    order = np.random.default_rng(seed).permutation(len(files))
+    held: set[int] = set()
+    for stratum in sorted(set(strata)):
+        members = [int(index) for index in order if strata[index] == stratum]
+        held.update(members[: round(fraction * len(members))])
+    if not held:
+        held.add(int(order[0]))
+    training = [file for index, file in enumerate(files) if index not in held]
+    return training, [file for index, file in enumerate(files) if index in held]
 
 
 def thinned(cloud: PointCloud, density: float) -> PointCloud:

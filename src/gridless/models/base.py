@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -14,11 +14,13 @@ class Network(nn.Module, ABC):
     """A network on pyramids.
 
     Attributes:
+        task: whether each point gets logits, or each cloud.
         name: under which ``build_model`` knows it.
         config: the arguments that rebuild it, plain JSON values.
         metadata: plain JSON notes saved with the weights (class names, how inputs were made); {} at first.
     """
 
+    task: ClassVar[Literal["segmentation", "classification"]] = "segmentation"
     name: str
 
     def __init__(self, config: dict[str, Any]) -> None:

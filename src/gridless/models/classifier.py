@@ -29,6 +29,7 @@ class Classifier(Network):
         torch.Size([2, 10])
     """
 
+    task = "classification"
     name = "classifier"
 
     def __init__(self, in_channels: int, num_classes: int, dropout: float = 0.3, **encoder: Any) -> None:

@@ -3,6 +3,7 @@
 from gridless.prediction.clock import Clock
 from gridless.prediction.files import neighbors_of, predict_file
 from gridless.prediction.memory import bytes_of
+from gridless.prediction.objects import object_probabilities
 from gridless.prediction.predict import class_probabilities, input_settings, label_map, predict
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "input_settings",
     "label_map",
     "neighbors_of",
+    "object_probabilities",
     "predict",
     "predict_file",
 ]

@@ -100,6 +100,8 @@ def class_probabilities(
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities [N, classes] of every point of a prepared cloud; arguments as in :func:`predict`."""
+    if getattr(model, "task", "segmentation") != "segmentation":
+        raise ValueError("predict: this network gives a class to whole objects, not to points")
     inputs = input_settings(model)
     sums = np.zeros((len(cloud), len(label_map(model).names)), np.float32)
     pyramid: Any = model.pyramid_settings

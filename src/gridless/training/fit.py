@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import warnings
@@ -14,16 +15,20 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gridless.data import (
     CoveringCrops,
+    DataSet,
     PreparedCloud,
+    StreamedClouds,
+    StreamedCrops,
     TrainingCrops,
+    hold_out_files,
     hold_out_strips,
-    load_labelled,
     plain_from_settings,
 )
 from gridless.io import replaced_when_complete
 from gridless.models import build_model, save_model
+from gridless.models.base import Network
 from gridless.training.layout import CURVES_FOLDER, MODEL_FILE, RECIPE_FILE
-from gridless.training.module import SegmentationTraining
+from gridless.training.module import NetworkTraining
 from gridless.training.recipe import Recipe, write_recipe
 from gridless.training.threads import threads_beside_workers
 
@@ -34,13 +39,15 @@ class TrainedRun:
 
     Args:
         folder: holds ``model.safetensors``, ``recipe.yaml``, ``checkpoints/``, ``curves/`` and ``tensorboard/``.
-        val_miou: the best on the validation crops, that of the exported model.
+        score: the best on the validation crops, that of the exported model.
+        score_name: which score that is: "val_miou" or, of a classification, "val_accuracy".
         steps: optimizer steps done.
         minutes: time trained, earlier parts of a resumed training included.
     """
 
     folder: Path
-    val_miou: float
+    score: float
+    score_name: str
     steps: int
     minutes: float
 
@@ -62,58 +69,114 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
     last = run / "checkpoints" / "last.ckpt"
     if last.exists() and not resume:
         raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
-    training, validation = _load(recipe)
+    if not recipe.data.train:
+        raise ValueError("data.train names nothing")
+    data_set = recipe.data.open(recipe.labels)
+    clouds = _files(recipe, data_set) if recipe.data.data_set == "files" else _streamed(recipe, data_set)
     _quiet_lightning()
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     names = recipe.labels.names
     model = build_model(
         recipe.network.name,
-        **{"in_channels": training[0].features.shape[1], "num_classes": len(names), **recipe.network.config},
+        **{"in_channels": clouds.training[0].features.shape[1], "num_classes": len(names), **recipe.network.config},
     )
+    if model.task != data_set.task:
+        raise ValueError(f"network {model.name} is for {model.task}, {data_set.title} is data for {data_set.task}")
     model.metadata = {
         "inputs": plain_from_settings(recipe.inputs),
         "labels": plain_from_settings(recipe.labels),
         "recipe": plain_from_settings(recipe),
     }
     schedule = recipe.schedule
-    module = SegmentationTraining(
-        model,
-        names,
-        schedule,
-        TrainingCrops(
-            training,
-            names,
-            recipe.inputs,
-            model.pyramid_settings,
-            recipe.sampler,
-            recipe.augmentation,
-            recipe.seed,
-            length=schedule.steps * schedule.crops_per_step,
-            shares=recipe.data.shares,
-        ),
-        CoveringCrops(validation, recipe.inputs, model.pyramid_settings, recipe.inputs.crop_radius, labelled_only=True),
-    )
+    module = NetworkTraining(model, names, schedule, *clouds.crops(recipe, model))
     run.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(run / RECIPE_FILE) as temporary:
         write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)
-    trainer = _trainer(recipe, run, export, progress_bar)
+    trainer = _trainer(recipe, run, export, module.score_name, progress_bar)
     with threads_beside_workers(schedule.workers):
         trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
-    return TrainedRun(run, export.best, trainer.global_step, module.seconds / 60)
+    return TrainedRun(run, export.best, module.score_name, trainer.global_step, module.seconds / 60)
 
 
-def _load(recipe: Recipe) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
-    inputs, labels = recipe.inputs, recipe.labels
-    if not recipe.data.train:
-        raise ValueError("data.train names no file")
-    training = [load_labelled(Path(entry.files), inputs, labels, entry.density) for entry in recipe.data.train]
+@dataclass(frozen=True)
+class _Files:
+    """Clouds in memory: crops around any of their points, validated on every labelled point."""
+
+    training: list[PreparedCloud]
+    validation: list[PreparedCloud]
+
+    def crops(self, recipe: Recipe, model: Network) -> tuple[TrainingCrops, CoveringCrops]:
+        inputs, pyramid = recipe.inputs, model.pyramid_settings
+        training = TrainingCrops(
+            self.training,
+            recipe.labels.names,
+            inputs,
+            pyramid,
+            recipe.sampler,
+            recipe.augmentation,
+            recipe.seed,
+            length=recipe.schedule.steps * recipe.schedule.crops_per_step,
+            shares=recipe.data.shares,
+        )
+        return training, CoveringCrops(self.validation, inputs, pyramid, inputs.crop_radius, labelled_only=True)
+
+
+@dataclass(frozen=True)
+class _Streamed:
+    """Clouds that are read when they are needed, validated on fixed random crops or on every object."""
+
+    training: StreamedClouds
+    validation: StreamedClouds
+
+    def crops(self, recipe: Recipe, model: Network) -> tuple[StreamedCrops, StreamedCrops]:
+        whole = self.training.data_set.task == "classification"
+        schedule, classes = recipe.schedule, recipe.labels.names
+        inputs, pyramid = recipe.inputs, model.pyramid_settings
+        training = StreamedCrops(
+            self.training,
+            classes,
+            inputs,
+            pyramid,
+            recipe.sampler,
+            recipe.augmentation,
+            recipe.seed,
+            length=schedule.steps * schedule.crops_per_step,
+        )
+        number = len(self.validation) if whole else recipe.data.validation_crops
+        sampler = dataclasses.replace(recipe.sampler, crops_per_cloud=1)
+        validation = StreamedCrops(self.validation, classes, inputs, pyramid, sampler, None, recipe.seed, number)
+        return training, validation
+
+
+def _files(recipe: Recipe, data_set: DataSet) -> _Files:
+    def load(file: str, density: float | None = None) -> PreparedCloud:
+        return data_set.prepare(Path(file), recipe.inputs, recipe.labels, density)
+
+    training = [load(entry.files, entry.density) for entry in recipe.data.train]
     if recipe.data.validation:
-        return training, [load_labelled(Path(entry), inputs, labels) for entry in recipe.data.validation]
-    return hold_out_strips(training, recipe.data.validation_fraction)
+        return _Files(training, [load(file) for file in recipe.data.validation])
+    return _Files(*hold_out_strips(training, recipe.data.validation_fraction))
 
 
-def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) -> L.Trainer:
+def _streamed(recipe: Recipe, data_set: DataSet) -> _Streamed:
+    data = recipe.data
+
+    def files(parts: list[str]) -> list[Path]:
+        return [file for part in parts for file in data_set.files(part)]
+
+    def clouds(paths: list[Path]) -> StreamedClouds:
+        cache = None if data.cache is None else Path(data.cache)
+        return StreamedClouds(data_set, paths, recipe.inputs, recipe.labels, cache)
+
+    training, validation = files([entry.files for entry in data.train]), files(data.validation)
+    if not validation:
+        strata = [data_set.stratum(file) for file in training]
+        training, validation = hold_out_files(training, strata, data.validation_fraction, recipe.seed)
+    return _Streamed(clouds(training), clouds(validation))
+
+
+def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progress_bar: bool) -> L.Trainer:
     schedule = recipe.schedule
     curves, checkpoints = run / CURVES_FOLDER, run / "checkpoints"
     loggers: list[Logger] = [
@@ -123,7 +186,7 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
     ]
     callbacks: list[Callback] = [
         export,
-        ModelCheckpoint(checkpoints, "best", monitor="val_miou", mode="max", enable_version_counter=False),
+        ModelCheckpoint(checkpoints, "best", monitor=score_name, mode="max", enable_version_counter=False),
         # A callback of its own: save_last of the one above writes only when the score improves.
         ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
@@ -147,29 +210,37 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
 
 
 class _ExportBest(Callback):
-    """Writes the model file whenever the validation score improves, so that a killed training leaves its best."""
+    """Writes the model file whenever validation improves, so that a killed training leaves its best.
+
+    Of equal scores, frequent where few objects are validated, the one with the lower loss counts as better.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.best = path, float("-inf")
+        self.path, self.best, self.loss = path, -math.inf, math.inf
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        score = float(trainer.callback_metrics["val_miou"])
-        if score > self.best or not self.path.exists():
-            assert isinstance(pl_module, SegmentationTraining)
-            self.best = score
+        assert isinstance(pl_module, NetworkTraining)
+        score = float(trainer.callback_metrics[pl_module.score_name])
+        loss = float(trainer.callback_metrics["val_loss"])
+        if (score, -loss) > (self.best, -self.loss) or not self.path.exists():
+            self.best, self.loss = score, loss
             model = pl_module.exported_model
             model.metadata = {
                 **pl_module.model.metadata,
                 "temperature": pl_module.temperature,
-                "training": {"val_miou": score, "steps": trainer.global_step, "minutes": pl_module.seconds / 60},
+                "training": {
+                    pl_module.score_name: score,
+                    "steps": trainer.global_step,
+                    "minutes": pl_module.seconds / 60,
+                },
             }
             save_model(self.path, model)
 
     def state_dict(self) -> dict[str, float]:
-        return {"best": self.best}
+        return {"best": self.best, "loss": self.loss}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.loss = state_dict["best"], state_dict["loss"]
 
 
 def _quiet_lightning() -> None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from gridless.data import IGNORED, Batch, CoveringCrops, Crop, TrainingCrops
+from gridless.data import IGNORED, Batch, CoveringCrops, Crop, StreamedCrops, TrainingCrops
 from gridless.errors import GridlessError
-from gridless.metrics import SegmentationScores
+from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
 from gridless.training.calibration import fit_temperature
 from gridless.training.recipe import ScheduleSettings
@@ -45,15 +45,15 @@ def one_cycle(progress: float, warmup: float) -> float:
     return 0.001 + 0.999 * (1 + math.cos(math.pi * part)) / 2
 
 
-class SegmentationTraining(L.LightningModule):
-    """Trains a network on random crops and scores it on covering ones.
+class NetworkTraining(L.LightningModule):
+    """Trains a network on random crops or objects, and scores it on fixed ones.
 
     Args:
         model: maps (features, pyramid) to logits.
         class_names: of the logits.
         schedule: steps, rates, loss.
         training: the random crops; step s takes crops s · B ... (s + 1) · B - 1.
-        validation: the covering crops.
+        validation: the same crops or objects each time.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class SegmentationTraining(L.LightningModule):
         model: Network,
         class_names: tuple[str, ...],
         schedule: ScheduleSettings,
-        training: TrainingCrops,
-        validation: CoveringCrops,
+        training: TrainingCrops | StreamedCrops,
+        validation: CoveringCrops | StreamedCrops,
     ) -> None:
         super().__init__()
         self.model, self.class_names, self.schedule = model, class_names, schedule
@@ -89,6 +89,11 @@ class SegmentationTraining(L.LightningModule):
         return averaged
 
     @property
+    def score_name(self) -> str:
+        """The logged score that the best weights are chosen by."""
+        return "val_accuracy" if self.model.task == "classification" else "val_miou"
+
+    @property
     def seconds(self) -> float:
         """Time trained so far, earlier parts of a resumed training included."""
         return self.seconds_before + time.monotonic() - self._started
@@ -110,10 +115,11 @@ class SegmentationTraining(L.LightningModule):
         crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
         return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
 
-    def val_dataloader(self) -> DataLoader[tuple[Crop, Batch]]:
-        """The covering crops, always in the same order."""
+    def val_dataloader(self) -> DataLoader[Any]:
+        """The validation crops, always in the same order."""
+        crops: Dataset[Any] = self.validation_crops
         return DataLoader(
-            self.validation_crops,
+            crops,
             self.schedule.crops_per_step,
             collate_fn=_batches_only,
             num_workers=self.schedule.workers,
@@ -137,8 +143,7 @@ class SegmentationTraining(L.LightningModule):
         loss = self._loss(self.model(batch.features, batch.pyramid), batch, self.schedule.label_smoothing)
         if not torch.isfinite(loss):
             step, size = self.trainer.global_step, self.schedule.crops_per_step
-            names = {self.training_crops.clouds[self.training_crops.center(i)[1]].name
-                     for i in range(step * size, (step + 1) * size)}  # fmt: skip
+            names = {self.training_crops.source(i) for i in range(step * size, (step + 1) * size)}
             raise DivergedError(
                 f"the loss is {loss.item()} at step {step} (crops from {', '.join(sorted(names))}); "
                 "lower schedule.learning_rate or schedule.gradient_clip, or look at the features of these files"
@@ -175,8 +180,11 @@ class SegmentationTraining(L.LightningModule):
         )
         self._calibration.clear()
         scores = SegmentationScores.from_labels(truth, prediction, self.class_names)
-        self.log("val_miou", float(scores.mean_iou), prog_bar=True)
-        self.log("val_accuracy", float(scores.overall_accuracy))
+        self.log("val_accuracy", float(scores.overall_accuracy), prog_bar=self.model.task == "classification")
+        if self.model.task == "classification":
+            self.log("val_class_accuracy", mean_class_accuracy(scores.confusion))
+        else:
+            self.log("val_miou", float(scores.mean_iou), prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["gridless_seconds"] = self.seconds
@@ -189,7 +197,7 @@ class SegmentationTraining(L.LightningModule):
         if not known.any():  # the mean over no points would be NaN
             return logits.sum() * 0.0
         entropy = partial(F.cross_entropy, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing)
-        if self.schedule.loss_average == "points":
+        if self.schedule.loss_average == "points" or len(labels) != len(batch.features):  # or a label a cloud
             return entropy(logits, labels)
         crops = batch.pyramid.levels[0].batch
         totals = torch.zeros(batch.pyramid.num_clouds, device=labels.device)
@@ -197,5 +205,5 @@ class SegmentationTraining(L.LightningModule):
         return (entropy(logits, labels, reduction="none")[known] / totals[crops[known]]).sum() / (totals > 0).sum()
 
 
-def _batches_only(items: list[tuple[Crop, Batch]]) -> Batch:
-    return Batch.concatenate([batch for _, batch in items])
+def _batches_only(items: list[Batch] | list[tuple[Crop, Batch]]) -> Batch:
+    return Batch.concatenate([item if isinstance(item, Batch) else item[1] for item in items])

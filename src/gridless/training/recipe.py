@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,19 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from gridless.data import (
+    DATA_SETS,
     AugmentationSettings,
+    DataSet,
+    Files,
     InputSettings,
     LabelMap,
     SamplerSettings,
     find_files,
     plain_from_settings,
     settings_from_plain,
+    unknown_name,
     weight_per_class,
+    with_variables,
 )
 from gridless.errors import RecipeError
 
@@ -57,26 +63,76 @@ class TrainingFiles:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Files, folders or patterns; ``${VARIABLE}`` and ``${VARIABLE:-default}`` stand for environment variables.
+    """What is learned from, and what is scored; ``${VARIABLE:-default}`` stands for an environment variable.
+
+    ``train``, ``validation`` and ``test`` name files, folders or patterns, or parts of a data set (see ``DATA_SETS``).
+    Files stay in memory; the clouds of a data set are read as they are needed.
 
     Args:
         train: what is learned from.
-        validation: what the best weights are chosen by; if empty, a strip along one side of each training cloud.
+        validation: what the best weights are chosen by; if empty, a strip along one side of each training file, or a
+            share of a data set's training clouds (of each class, where clouds have one).
         test: what ``gridless evaluate`` scores by default; training never reads it.
-        validation_fraction: of the labelled points of each training cloud that the strip holds.
+        validation_fraction: of the labelled points of each file that the strip holds, or of the clouds.
+        data_set: "files" or a name in ``DATA_SETS``.
+        path: folder of the data set; not used for files.
+        options: further arguments of the data set's class.
+        cache: folder for a data set's clouds in a form that is read fast; none by default.
+        validation_crops: random crops that a data set is validated on (whole objects all are).
 
     Raises:
-        ValueError: only some of the training files have a share.
+        ValueError: an unknown data set or one without its folder, or only some of the training entries have a share.
     """
 
     train: list[TrainingFiles]
     validation: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     validation_fraction: float = 0.15
+    data_set: str = "files"
+    path: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    cache: str | None = None
+    validation_crops: int = 200
 
     def __post_init__(self) -> None:
+        if self.data_set not in ("files", *DATA_SETS):
+            raise ValueError(f"data_set: {unknown_name(self.data_set, ['files', *DATA_SETS])}")
+        if self.data_set != "files" and not self.path:
+            raise ValueError(f"data_set {self.data_set} needs its folder: path, or --data.path on the command line")
         if len({entry.share is None for entry in self.train}) > 1:
             raise ValueError("train: give every entry a share or none")
+        if self.data_set != "files" and any(entry.share or entry.density for entry in self.train):
+            raise ValueError(f"train: share and density are for files in memory, not for the data set {self.data_set}")
+
+    def with_absolute_path(self, base: Path) -> DataSettings:
+        """The same with the data set's folder and cache made absolute, from ``base`` on."""
+
+        def absolute(path: str) -> str:
+            return str((base.resolve() / with_variables(path)).resolve())
+
+        return dataclasses.replace(
+            self,
+            path=absolute(self.path) if self.path else "",
+            cache=None if self.cache is None else absolute(self.cache),
+        )
+
+    def open(self, labels: LabelMap | None = None) -> DataSet:
+        """The data set; ``labels`` are needed for files.
+
+        Raises:
+            FileNotFoundError: it is not there; says how to get it.
+            ValueError: options that the data set does not take.
+        """
+        if self.data_set == "files":
+            if labels is None:
+                raise RecipeError("top level: key 'labels' is missing")
+            return Files(Path.cwd(), labels)
+        kind = DATA_SETS[self.data_set]
+        known = list(inspect.signature(kind).parameters)[1:]
+        for name in self.options:
+            if name not in known:
+                raise ValueError(f"data.options: unknown option {unknown_name(name, known)}")
+        return kind(Path(self.path), **self.options)
 
     @property
     def shares(self) -> list[float] | None:
@@ -142,7 +198,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training; see the fields' own classes, and ``recipes/`` for examples."""
+    """A whole training; see the fields' own classes, and ``recipes/`` for examples. A data set brings its labels."""
 
     data: DataSettings
     labels: LabelMap
@@ -164,6 +220,10 @@ class Recipe:
 
         Data entries are relative to ``base`` (the recipe's folder), the output to the current folder.
         """
+
+        if self.data.data_set != "files":
+            data = self.data.with_absolute_path(base)
+            return dataclasses.replace(self, data=data, output=str(Path(self.output).resolve()))
 
         def files(entries: list[str]) -> list[str]:
             return [str(path) for path in find_files(entries, base.resolve())]
@@ -203,8 +263,12 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
             branch = branch.setdefault(parent, {})
             if not isinstance(branch, dict):
                 raise RecipeError(f"--{key}: {parent!r} is a single value and has no {last!r}")
-        branch[last] = value
+        # What is typed is relative to where it is typed, what a recipe says to the recipe.
+        branch[last] = str(Path(value).resolve()) if key in ("data.path", "data.cache") and value else value
     try:
+        if "labels" not in plain and "data" in plain:
+            data = settings_from_plain(DataSettings, plain["data"], "data").with_absolute_path(path.parent)
+            plain["labels"] = plain_from_settings(data.open().labels)
         return settings_from_plain(Recipe, plain).with_absolute_paths(path.parent)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error

@@ -2,6 +2,6 @@
 
 from gridless.viewer.figures import confusion_matrix_figure
 from gridless.viewer.report import write_report
-from gridless.viewer.table import scores_table
+from gridless.viewer.table import percent, scores_table
 
-__all__ = ["confusion_matrix_figure", "scores_table", "write_report"]
+__all__ = ["confusion_matrix_figure", "percent", "scores_table", "write_report"]

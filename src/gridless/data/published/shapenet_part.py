@@ -1,0 +1,92 @@
+"""ShapeNetPart: objects of sixteen categories with a part label a point."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from gridless.cloud import PointCloud
+from gridless.data.labels import LabelMap
+from gridless.data.published.base import DataSet
+from gridless.errors import ReadError
+
+PARTS_OF_CATEGORY = {
+    "Airplane": 4, "Bag": 2, "Cap": 2, "Car": 4, "Chair": 4, "Earphone": 3, "Guitar": 3, "Knife": 2, "Lamp": 4,
+    "Laptop": 2, "Motorbike": 6, "Mug": 2, "Pistol": 3, "Rocket": 3, "Skateboard": 3, "Table": 3,
+}  # fmt: skip
+"""The fifty parts are numbered through, category by category."""
+_NUM_VALUES = 7
+
+
+class ShapeNetPart(DataSet):
+    """ShapeNetPart with normals (version 0); parts are train, val and test.
+
+    ``synsetoffset2category.txt`` (lines ``Airplane 02691156``), ``02691156/id.txt`` with lines ``x y z nx ny nz part``,
+    and ``train_test_split/shuffled_{train,val,test}_file_list.json``, lists of ``"shape_data/02691156/id"``. Clouds
+    have ``normal`` [N, 3], ``label`` (part 0 ... 49) and ``category`` (0 ... 15).
+
+    Args:
+        root: folder that has synsetoffset2category.txt in it.
+
+    Source: Yi et al., "A Scalable Active Framework for Region Annotation in 3D Shape Collections", SIGGRAPH Asia 2016.
+    """
+
+    title = "ShapeNetPart"
+    how_to_get = (
+        "Unpack shapenetcore_partanno_segmentation_benchmark_v0_normal.zip (ShapeNet's site offers it after signing "
+        "up, https://shapenet.org); the path is the folder that has synsetoffset2category.txt in it."
+    )
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        table = self.require(root / "synsetoffset2category.txt")
+        self.category_of_folder: dict[str, str] = {}
+        for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+            words = line.split()
+            if words and (len(words) != 2 or words[0] not in PARTS_OF_CATEGORY):
+                raise ReadError(table, f"expected a category and its folder, got {line!r}", f"line {number}")
+            if words:
+                self.category_of_folder[words[1]] = words[0]
+
+    @property
+    def published_counts(self) -> dict[str, int]:
+        return {"test": 2874}
+
+    @property
+    def labels(self) -> LabelMap:
+        names = [f"{category} {part}" for category, count in PARTS_OF_CATEGORY.items() for part in range(count)]
+        return LabelMap({name: [number] for number, name in enumerate(names)}, column="label")
+
+    def files(self, part: str) -> list[Path]:
+        self.one_of(part, ("train", "val", "test"))
+        listed = self.require(self.root / "train_test_split" / f"shuffled_{part}_file_list.json")
+        try:
+            entries = [tuple(entry.split("/")[-2:]) for entry in json.loads(listed.read_text(encoding="utf-8"))]
+            found = sorted(self.root / folder / f"{name}.txt" for folder, name in entries)
+        except (ValueError, AttributeError) as error:
+            raise ReadError(listed, f"expected a list of 'shape_data/folder/id': {error}") from error
+        for file in found:
+            self.require(file)
+        return found
+
+    def stratum(self, path: Path) -> str:
+        return path.parent.name
+
+    def read(self, path: Path) -> PointCloud:
+        try:
+            values = np.loadtxt(path, ndmin=2)
+        except ValueError as error:
+            raise ReadError(path, f"expected lines of x y z nx ny nz part: {error}") from error
+        if values.shape[1] != _NUM_VALUES:
+            raise ReadError(path, f"expected lines of x y z nx ny nz part, got {values.shape[1]} values")
+        category = list(PARTS_OF_CATEGORY).index(self.category_of_folder[path.parent.name])
+        return PointCloud(
+            values[:, :3],
+            {
+                "normal": values[:, 3:6].astype(np.float32),
+                "label": values[:, 6].astype(np.uint8),
+                "category": np.full(len(values), category, np.uint8),
+            },
+        )

@@ -1,0 +1,155 @@
+"""Crops of data sets that are too large for memory: clouds are read when a crop needs them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from gridless.cloud import PointCloud
+from gridless.data.augmentation import AugmentationSettings
+from gridless.data.crops import Crop, cut_crop, whole_crop
+from gridless.data.datasets import Batch, SamplerSettings
+from gridless.data.inputs import InputSettings, PreparedCloud
+from gridless.data.labels import IGNORED, LabelMap
+from gridless.data.published import DataSet
+from gridless.io import read, write
+from gridless.pyramid import PyramidSettings
+
+_POINTS_KEPT = 10_000_000  # about a gigabyte a process
+
+
+class StreamedClouds:
+    """Prepared clouds by index, read when first asked for; those used last stay in memory.
+
+    Args:
+        data_set: reads the files.
+        files: of the data set, one a cloud.
+        inputs: features to compute.
+        labels: classes.
+        cache: folder for what was read, as NPZ; None reads the published files each time.
+        points_kept: points that stay in memory; the cloud asked for last always does.
+    """
+
+    def __init__(
+        self,
+        data_set: DataSet,
+        files: Sequence[Path],
+        inputs: InputSettings,
+        labels: LabelMap,
+        cache: Path | None = None,
+        points_kept: int = _POINTS_KEPT,
+    ) -> None:
+        self.data_set, self.files, self.inputs, self.labels = data_set, list(files), inputs, labels
+        self.cache, self.points_kept = cache, points_kept
+        self._kept: OrderedDict[int, PreparedCloud] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> PreparedCloud:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        file = self.files[index]
+        cloud = self._read(file)
+        prepared = self.inputs.prepare(cloud, str(file), self.labels.of_cloud(cloud, str(file)))
+        self._kept[index] = prepared
+        while len(self._kept) > 1 and sum(len(kept) for kept in self._kept.values()) > self.points_kept:
+            self._kept.popitem(last=False)
+        return prepared
+
+    def _read(self, file: Path) -> PointCloud:
+        if self.cache is None:
+            return self.data_set.read(file)
+        key = f"{self.data_set.cache_key} {file.relative_to(self.data_set.root).as_posix()}"
+        copy = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+        if copy.exists():
+            return read(copy)
+        cloud = self.data_set.read(file)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        write(copy, cloud)
+        return cloud
+
+
+class StreamedCrops(Dataset[Batch]):
+    """Endless crops of streamed clouds; crop i is a pure function of (seed, i), so that training can resume anywhere.
+
+    Every cloud is drawn once before any is drawn again; ``sampler.crops_per_cloud`` crops in a row are of one cloud.
+    For segmentation a crop is centered near a point of a class that is drawn by the sampler's weights among those that
+    the cloud has. For classification it is the whole object, and its label is one class.
+
+    Args:
+        clouds: to draw from, at least one.
+        class_names: of the labels.
+        inputs: what the network sees.
+        pyramid: the network's levels.
+        sampler: how crops are chosen.
+        augmentation: random changes; None for none, as in validation.
+        seed: of all draws.
+        length: what ``len`` says; any index works.
+
+    Raises:
+        ValueError: there is no cloud.
+    """
+
+    def __init__(
+        self,
+        clouds: StreamedClouds,
+        class_names: Sequence[str],
+        inputs: InputSettings,
+        pyramid: PyramidSettings,
+        sampler: SamplerSettings,
+        augmentation: AugmentationSettings | None,
+        seed: int,
+        length: int,
+    ) -> None:
+        if not len(clouds):
+            raise ValueError("StreamedCrops: at least one cloud is needed")
+        if augmentation is not None:
+            augmentation.check_names([feature.name for feature in inputs.features])
+        self.clouds, self.inputs, self.pyramid, self.sampler = clouds, inputs, pyramid, sampler
+        self.augmentation, self.seed, self.length = augmentation, seed, length
+        self._class_weights = np.array(sampler.weights(class_names))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def cloud_of(self, index: int) -> int:
+        """The cloud that crop ``index`` is cut from."""
+        pass_over_all, place = divmod(index // self.sampler.crops_per_cloud, len(self.clouds))
+        return int(np.random.default_rng((self.seed, pass_over_all, 2)).permutation(len(self.clouds))[place])
+
+    def source(self, index: int) -> str:
+        """The file that crop ``index`` is cut from."""
+        return str(self.clouds.files[self.cloud_of(index)])
+
+    def crop(self, index: int) -> Crop:
+        """Crop ``index`` without its neighborhoods."""
+        cloud = self.clouds[self.cloud_of(index)]
+        changes = np.random.default_rng((self.seed, index, 1))
+        if self.clouds.data_set.task == "classification":
+            return whole_crop(cloud, self.inputs, self.augmentation, changes, self.sampler.max_points)
+        center = self._center(cloud, np.random.default_rng((self.seed, index)))
+        return cut_crop(cloud, center, self.inputs, self.augmentation, changes, self.sampler.max_points)
+
+    def __getitem__(self, index: int) -> Batch:
+        crop = self.crop(index)
+        return Batch.of_crop(crop, self.pyramid, whole=self.clouds.data_set.task == "classification")
+
+    def _center(self, cloud: PreparedCloud, rng: np.random.Generator) -> np.ndarray:
+        assert cloud.labels is not None
+        present = np.bincount(cloud.labels[cloud.labels != IGNORED], minlength=len(self._class_weights)) > 0
+        weights = self._class_weights * present
+        if weights.sum() > 0:
+            drawn_class = rng.choice(len(weights), p=weights / weights.sum())
+            row = rng.choice(np.flatnonzero(cloud.labels == drawn_class))
+        else:
+            row = rng.integers(len(cloud))
+        jitter = rng.uniform(-self.sampler.center_jitter, self.sampler.center_jitter, cloud.horizontal.shape[1])
+        center: np.ndarray = cloud.horizontal[row] + jitter
+        return center

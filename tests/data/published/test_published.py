@@ -1,0 +1,172 @@
+"""Data sets in the layouts of their publishers: parts, clouds, labels, and words for what is missing or damaged."""
+
+import numpy as np
+import pytest
+
+import gridless as gl
+from gridless.data import DATA_SETS, Files, LabelMap
+from gridless.data.published.off import points_on_surface, read_off
+from gridless.errors import ReadError
+from tests.data.published import layouts
+
+
+def test_s3dis(tmp_path):
+    data = DATA_SETS["s3dis"](layouts.s3dis(tmp_path))
+    rooms = data.files("Area_5")
+    assert [room.name for room in rooms] == ["hallway_6", "office_1"]
+    cloud = data.read(rooms[0])
+    assert len(cloud) == 1600
+    assert cloud["rgb"].dtype == np.uint8
+    assert cloud["rgb"][0].tolist() == [180, 170, 160]
+    names = np.array(data.labels.names)[data.labels.of_cloud(cloud, "room")]
+    assert {name: int((names == name).sum()) for name in set(names)} == {
+        "ceiling": 400, "floor": 400, "clutter": 400, "wall": 400,
+    }  # fmt: skip
+    assert (cloud.positions[names == "ceiling"][:, 2] == 3).all()
+    assert np.unique(cloud["instance"]).tolist() == [0, 1, 2, 3]
+    assert len(data.labels.names) == 13
+    assert data.incomplete_parts(["Area_5"]) == []
+
+
+def test_damaged_s3dis_names_the_file(tmp_path):
+    data = DATA_SETS["s3dis"](layouts.s3dis(tmp_path))
+    room = data.files("Area_1")[0]
+    (room / "Annotations" / "wall_1.txt").write_text("1 2 3 4 5 6\n1 2 three 4 5 6\n")
+    with pytest.raises(ReadError, match=r"wall_1\.txt: expected lines of x y z r g b"):
+        data.read(room)
+    (room / "Annotations" / "wall_1.txt").write_text("1 2 3 4 5\n")
+    with pytest.raises(ReadError, match=r"wall_1\.txt: expected lines of x y z r g b, got 5 values"):
+        data.read(room)
+
+
+def test_semantic_kitti(tmp_path):
+    data = DATA_SETS["semantic_kitti"](layouts.semantic_kitti(tmp_path))
+    (scan, _) = data.files("08")
+    assert data.files("valid") == data.files("08")
+    cloud = data.read(scan)
+    classes = data.labels.of_cloud(cloud, "scan")
+    assert classes[0] == -1
+    assert set(np.array(data.labels.names)[classes[1:]]) == {"car", "road"}
+    assert (cloud["instance"][cloud["label"] == 252] == 7).all()
+    assert "label" not in data.read(data.files("11")[0])
+    assert data.incomplete_parts(["08"]) == [f"SemanticKITTI, 08: 2 clouds in {tmp_path}, 4071 were published"]
+    with pytest.raises(FileNotFoundError, match=r"sequences/01/velodyne is not there\. Get the velodyne scans from"):
+        data.files("train")
+
+
+def test_semantic_kitti_maps_the_34_raw_labels_to_19_classes(tmp_path):
+    labels = DATA_SETS["semantic_kitti"](tmp_path).labels
+    raw = [0, 1, 10, 11, 13, 15, 16, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 52, 60, 70, 71, 72, 80, 81, 99]
+    raw += range(252, 260)
+    published = [0, 0, 1, 2, 5, 3, 5, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0, 9, 15, 16, 17, 18, 19, 0]
+    published += [1, 7, 6, 8, 5, 5, 4, 5]
+    assert (labels.encode(raw) + 1).tolist() == published
+    inverse = [10, 11, 15, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 70, 71, 72, 80, 81]
+    assert labels.decode(range(19)).tolist() == inverse
+
+
+def test_modelnet(tmp_path):
+    data = DATA_SETS["modelnet40"](layouts.modelnet(tmp_path), num_points=500, num_classes=2)
+    train = data.files("train")
+    assert len(train) == 8
+    assert data.labels.names == ("bathtub", "night_stand")
+    cloud, again = data.read(train[0]), data.read(train[0])
+    assert np.array_equal(cloud.positions, again.positions)
+    assert not np.array_equal(cloud.positions, data.read(train[1]).positions)
+    assert np.linalg.norm(cloud.positions, axis=1).max() == pytest.approx(1)
+    assert np.allclose(cloud.positions.min(axis=0), -cloud.positions.max(axis=0))
+    assert set(data.read(train[-1])["label"]) == {1}
+    assert data.stratum(train[-1]) == "night_stand"
+    with pytest.raises(ValueError, match="has 2 folders class/train, expected 40"):
+        DATA_SETS["modelnet40"](tmp_path)
+
+
+def test_off_with_counts_in_the_first_line_and_with_large_faces(tmp_path):
+    for name, start in (("a.off", "OFF\n"), ("b.off", "OFF")):
+        (tmp_path / name).write_text(start + layouts.PYRAMID)
+    vertices, triangles = read_off(tmp_path / "a.off")
+    joined_vertices, joined_triangles = read_off(tmp_path / "b.off")
+    assert np.array_equal(vertices, joined_vertices)
+    assert np.array_equal(triangles, joined_triangles)
+    assert triangles[:2].tolist() == [[0, 1, 2], [0, 2, 3]]
+    assert len(triangles) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("PLY\n1 1 0", "not an OFF file"),
+        ("OFF\n", "numbers of vertices, faces and edges are missing"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n", "promises 3 vertices and 1 faces, but the file is cut short"),
+        ("OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n4 0 1\n", "promises 2 faces, but the file is cut short"),
+        ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n", r"a face names a vertex outside 0 \.\. 2"),
+        ("OFF\n1 0 0\n0 zero 0\n", "expected numbers after OFF"),
+    ],
+)
+def test_damaged_off(tmp_path, text, message):
+    (tmp_path / "mesh.off").write_text(text)
+    with pytest.raises(ReadError, match=message):
+        read_off(tmp_path / "mesh.off")
+
+
+def test_points_fill_the_surface_by_area():
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 0, 0], [8, 0, 0], [5, 3, 0]])
+    triangles = np.array([[0, 1, 2], [3, 4, 5]])
+    points = points_on_surface(vertices, triangles, 20_000, np.random.default_rng(0))
+    small = points[points[:, 0] < 2]
+    assert len(small) == pytest.approx(2000, rel=0.1)  # areas 0.5 and 4.5
+    assert small.mean(axis=0) == pytest.approx([1 / 3, 1 / 3, 0], abs=0.02)
+    line = points_on_surface(vertices[:2], np.array([[0, 1, 1]]), 10, np.random.default_rng(0))
+    assert set(line[:, 0]) <= {0.0, 1.0}
+
+
+def test_shapenet_part(tmp_path):
+    data = DATA_SETS["shapenet_part"](layouts.shapenet_part(tmp_path))
+    files = data.files("val")
+    assert [file.parent.name for file in files] == ["02691156", "03797390"]
+    cloud = data.read(files[1])
+    assert cloud["normal"].shape == (50, 3)
+    names = np.array(data.labels.names)[data.labels.of_cloud(cloud, "mug")]
+    assert set(names) == {"Mug 0", "Mug 1"}
+    assert set(cloud["category"]) == {11}
+    assert len(data.labels.names) == 50
+    files[0].unlink()
+    with pytest.raises(FileNotFoundError, match=r"val1021\w+\.txt is not there\. Unpack shapenetcore"):
+        data.files("val")
+    (tmp_path / "train_test_split" / "shuffled_val_file_list.json").write_text("[1]")
+    with pytest.raises(ReadError, match="expected a list of 'shape_data/folder/id'"):
+        data.files("val")
+
+
+def test_a_folder_of_files(tmp_path):
+    cloud = gl.PointCloud(np.eye(3), {"classification": np.array([2, 6, 2], np.uint8)})
+    for name in ("a.las", "b.laz", "c.ply"):
+        gl.write(tmp_path / name, cloud)
+    data = Files(tmp_path, LabelMap({"ground": [2], "house": [6]}))
+    files = data.files(".")
+    assert [file.name for file in files] == ["a.las", "b.laz", "c.ply"]
+    assert all(data.labels.of_cloud(data.read(file), "file").tolist() == [0, 1, 0] for file in files)
+
+
+@pytest.mark.parametrize("name", sorted(DATA_SETS))
+def test_what_is_not_there_is_told_with_the_way_to_get_it(tmp_path, name):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not there\. .*(https?://|\.zip).*the path is the folder"):
+        DATA_SETS[name](tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("s3dis", {}), ("semantic_kitti", {}), ("modelnet40", {"num_classes": 2}), ("shapenet_part", {})],
+)
+def test_an_unknown_part_names_the_known_ones(tmp_path, name, options):
+    data = DATA_SETS[name](getattr(layouts, name.removesuffix("40"))(tmp_path), **options)
+    with pytest.raises(ValueError, match="has no part 'Area_7'; it has "):
+        data.files("Area_7")
+
+
+def test_a_real_scan_has_only_labels_of_the_map(tmp_path, real_data):
+    folder = real_data / "semantickitti_scan"
+    data = DATA_SETS["semantic_kitti"](tmp_path)
+    classes = data.labels.of_cloud(data.read(folder / "000000.bin"), "scan")
+    assert len(classes) == 123_389
+    assert (classes == data.labels.names.index("car")).sum() == 1534
