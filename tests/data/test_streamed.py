@@ -105,11 +105,22 @@ def test_objects_are_whole_with_one_label(tmp_path):
 def test_a_share_of_each_class_is_held_aside():
     files = [Path(f"{index}.off") for index in range(130)]
     strata = ["chair"] * 100 + ["sofa"] * 30
-    training, validation = hold_out_files(files, strata, 0.1, seed=1)
+    groups = [file.stem for file in files]
+    training, validation = hold_out_files(files, strata, groups, 0.1, seed=1)
     assert sorted(training + validation) == sorted(files)
     assert [strata[files.index(file)] for file in validation].count("chair") == 10
     assert len(validation) == 13
-    assert hold_out_files(files, strata, 0.1, seed=1) == (training, validation)
-    assert hold_out_files(files, strata, 0.1, seed=2)[1] != validation
-    with pytest.raises(ValueError, match="at least two files"):
-        hold_out_files(files[:1], strata[:1], 0.1, seed=1)
+    assert hold_out_files(files, strata, groups, 0.1, seed=1) == (training, validation)
+    assert hold_out_files(files, strata, groups, 0.1, seed=2)[1] != validation
+    with pytest.raises(ValueError, match="two files, or groups of them, are needed"):
+        hold_out_files(files[:1], strata[:1], groups[:1], 0.1, seed=1)
+
+
+def test_groups_stay_on_one_side():
+    files = [Path(f"{index}.off") for index in range(120)]
+    strata, groups = ["walk"] * 60 + ["jump"] * 60, [str(index // 6) for index in range(120)]
+    training, validation = hold_out_files(files, strata, groups, 0.2, seed=0)
+    sides = [{groups[files.index(file)] for file in side} for side in (training, validation)]
+    assert not sides[0] & sides[1]
+    assert [len(side) for side in sides] == [16, 4]
+    assert [strata[files.index(file)] for file in validation].count("walk") == 12

@@ -58,41 +58,47 @@ def with_variables(entry: str) -> str:
 
 
 def hold_out_files(
-    files: Sequence[Path], strata: Sequence[str], fraction: float, seed: int
+    files: Sequence[Path], strata: Sequence[str], groups: Sequence[str], fraction: float, seed: int
 ) -> tuple[list[Path], list[Path]]:
-    """Hold aside a random share of the files for validation, the same of each stratum but at least one of all.
+    """Hold aside a random share of the groups of files for validation, the same of each stratum but at least one.
 
     Args:
         files: one a cloud.
         strata: of each file, what the share is taken of separately (a class).
-        fraction: of the files, in (0, 1).
+        groups: of each file, what stays on one side (a recording); all files of a group are of one stratum.
+        fraction: of the groups, in (0, 1).
         seed: of the draw.
 
     Returns:
         training files, validation files, each in the given order
 
     Raises:
-        ValueError: a fraction outside (0, 1), or fewer than two files.
+        ValueError: a fraction outside (0, 1), or fewer than two groups.
 
     Example:
         >>> names = [Path(f"{i}.off") for i in range(6)]
-        >>> training, validation = hold_out_files(names, ["chair"] * 4 + ["sofa"] * 2, 0.5, seed=0)
+        >>> strata, groups = ["chair"] * 4 + ["sofa"] * 2, [name.stem for name in names]
+        >>> training, validation = hold_out_files(names, strata, groups, 0.5, seed=0)
         >>> len(training), len(validation)
         (3, 3)
     """
     if not 0 < fraction < 1:
         raise ValueError(f"hold_out_files: fraction must be between 0 and 1, got {fraction}")
-    if len(files) < 2:
-        raise ValueError(f"hold_out_files: at least two files are needed to hold one aside, got {len(files)}")
-    order = np.random.default_rng(seed).permutation(len(files))
-    held: set[int] = set()
+    stratum_of = dict(zip(groups, strata, strict=True))
+    if len(stratum_of) < 2:
+        raise ValueError(
+            f"hold_out_files: two files, or groups of them, are needed to hold one aside, got {len(stratum_of)}"
+        )
+    names = list(stratum_of)
+    order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    held: set[str] = set()
     for stratum in sorted(set(strata)):
-        members = [int(index) for index in order if strata[index] == stratum]
+        members = [group for group in order if stratum_of[group] == stratum]
         held.update(members[: round(fraction * len(members))])
     if not held:
-        held.add(int(order[0]))
-    training = [file for index, file in enumerate(files) if index not in held]
-    return training, [file for index, file in enumerate(files) if index in held]
+        held.add(order[0])
+    sides = list(zip(files, groups, strict=True))
+    return [file for file, group in sides if group not in held], [file for file, group in sides if group in held]
 
 
 def thinned(cloud: PointCloud, density: float) -> PointCloud:

@@ -12,7 +12,7 @@ from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
 from gridless.prediction.large import StageProgress, bounds_of, predict_in_tiles, side_by_side
 from gridless.prediction.memory import points_in
-from gridless.prediction.predict import input_settings, label_map, predict
+from gridless.prediction.predict import input_settings, label_map, predict, require_point_labels
 
 
 def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
@@ -54,8 +54,9 @@ def predict_file(
 
     Raises:
         ReadError: the source is damaged.
-        ValueError: too little memory, or what the model needs is not in the file.
+        ValueError: too little memory, what the model needs is not in the file, or it labels whole objects.
     """
+    require_point_labels(model)
     clock = Clock() if clock is None else clock
     limit = points_in(memory, len(label_map(model).names))
     with open_file(source) as chunks:

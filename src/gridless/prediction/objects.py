@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gridless.data import Batch, PreparedCloud, whole_crop
 from gridless.models.base import Network
-from gridless.prediction.predict import input_settings, tempered
+from gridless.prediction.predict import input_settings, temperature, tempered
 
 
 @torch.no_grad()
@@ -39,4 +39,4 @@ def object_probabilities(model: Network, clouds: Sequence[PreparedCloud]) -> NDA
         scores = model(batch.features, batch.pyramid).float().softmax(dim=1).cpu().numpy()
     finally:
         model.train(was_training)
-    return tempered(scores, float(model.metadata.get("temperature", 1.0)))
+    return tempered(scores, temperature(model))

@@ -100,14 +100,19 @@ def class_probabilities(
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Probabilities [N, classes] of every point of a prepared cloud; arguments as in :func:`predict`."""
-    if getattr(model, "task", "segmentation") != "segmentation":
-        raise ValueError("predict: this network gives a class to whole objects, not to points")
+    require_point_labels(model)
     inputs = input_settings(model)
     sums = np.zeros((len(cloud), len(label_map(model).names)), np.float32)
     pyramid: Any = model.pyramid_settings
     crops = CoveringCrops([cloud], inputs, pyramid, inputs.crop_radius if spacing is None else spacing)
     add_scores(model, crops, sums, points_per_batch=points_per_batch, workers=workers, progress=progress)
     return tempered(sums, temperature(model))
+
+
+def require_point_labels(model: nn.Module) -> None:
+    """ValueError if the model gives one class to a whole cloud."""
+    if getattr(model, "task", "segmentation") != "segmentation":
+        raise ValueError("predict: this network gives a class to whole objects, not to points")
 
 
 def temperature(model: nn.Module) -> float:

@@ -172,7 +172,8 @@ def _streamed(recipe: Recipe, data_set: DataSet) -> _Streamed:
     training, validation = files([entry.files for entry in data.train]), files(data.validation)
     if not validation:
         strata = [data_set.stratum(file) for file in training]
-        training, validation = hold_out_files(training, strata, data.validation_fraction, recipe.seed)
+        groups = [data_set.group(file) for file in training]
+        training, validation = hold_out_files(training, strata, groups, data.validation_fraction, recipe.seed)
     return _Streamed(clouds(training), clouds(validation))
 
 

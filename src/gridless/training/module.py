@@ -9,9 +9,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from gridless.data import IGNORED, Batch, CoveringCrops, Crop, StreamedCrops, TrainingCrops
@@ -23,6 +23,8 @@ from gridless.training.recipe import ScheduleSettings
 
 # One number is fitted; more points would only cost memory.
 _CALIBRATION_POINTS = 200_000
+# Enough for means and variances; more would only cost forward passes.
+_STATISTICS_STEPS = 10
 
 
 class DivergedError(GridlessError, ArithmeticError):
@@ -70,7 +72,7 @@ class NetworkTraining(L.LightningModule):
         self.averaged: AveragedModel | None = None
         if schedule.average_decay:
             average = get_ema_multi_avg_fn(schedule.average_decay)
-            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            self.averaged = AveragedModel(model, multi_avg_fn=average)
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(schedule.loss_weights(class_names)), persistent=False)
         self.seconds_before = 0.0
@@ -109,11 +111,9 @@ class NetworkTraining(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The crops of the next epoch, which begins at the current step."""
-        step, size = self.trainer.global_step, self.schedule.crops_per_step
+        step = self.trainer.global_step
         # One step at least: Lightning asks for a loader, and warns if it is empty, when a finished training is resumed.
-        stop = max(step + 1, min(step + self.schedule.steps_per_epoch, self.schedule.steps))
-        crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
-        return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
+        return self._batches(step, max(step + 1, min(step + self.schedule.steps_per_epoch, self.schedule.steps)))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation crops, always in the same order."""
@@ -158,6 +158,13 @@ class NetworkTraining(L.LightningModule):
             self.trainer.should_stop = True  # after the validation that follows
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
+    def on_validation_start(self) -> None:
+        if self.averaged is not None:
+            # Averages of the running statistics are not the statistics of the averaged weights.
+            step = self.trainer.global_step
+            batches = self._batches(max(0, step - _STATISTICS_STEPS), step)
+            update_bn(batches, _OnBatches(self.exported_model).eval(), self.device)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.exported_model(batch.features, batch.pyramid)
         known = batch.labels != IGNORED
@@ -192,6 +199,12 @@ class NetworkTraining(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds_before = checkpoint["gridless_seconds"]
 
+    def _batches(self, step: int, stop: int) -> DataLoader[Batch]:
+        """The training batches of steps ``step`` to ``stop``."""
+        size = self.schedule.crops_per_step
+        crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
+        return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
+
     def _loss(self, logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
         labels, known = batch.labels, batch.labels != IGNORED
         if not known.any():  # the mean over no points would be NaN
@@ -203,6 +216,18 @@ class NetworkTraining(L.LightningModule):
         totals = torch.zeros(batch.pyramid.num_clouds, device=labels.device)
         totals.index_add_(0, crops[known], self.class_weights[labels[known]])
         return (entropy(logits, labels, reduction="none")[known] / totals[crops[known]]).sum() / (totals > 0).sum()
+
+
+class _OnBatches(nn.Module):
+    """A network that takes its two arguments as one."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> Tensor:
+        logits: Tensor = self.network(batch.features, batch.pyramid)
+        return logits
 
 
 def _batches_only(items: list[Batch] | list[tuple[Crop, Batch]]) -> Batch:

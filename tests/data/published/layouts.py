@@ -98,3 +98,35 @@ def shapenet_part(root):
             listed.append(f"shape_data/{folder}/{part}1021a0914a7207aff927ed529ad90a11")
         (root / "train_test_split" / f"shuffled_{part}_file_list.json").write_text(json.dumps(listed))
     return root
+
+
+def sampled_objects(root, per_class=6):
+    """Archives of flat and of tall objects in their own units."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "test"):
+        label = np.repeat(np.arange(2, dtype=np.uint8), per_class)
+        shape = np.array([[1.0, 1.0, 0.1], [0.1, 0.1, 1.0]])[label]
+        points = rng.uniform(-1, 1, (2 * per_class, 100, 3)) * shape[:, None] * 700 + 40
+        np.savez(root / f"{part}.npz", points=points.astype(np.float32), label=label, classes=["table", "lamp"])
+    return root
+
+
+def radhar(root, recordings=4, seconds=6.0, points_per_second=30):
+    """Recordings of two activities: one moves fast, one does not."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    arrays = {"classes": np.array(["jump", "walk"])}
+    for part in ("train", "test"):
+        label = np.arange(recordings, dtype=np.uint8) % 2
+        count = round(seconds * points_per_second)
+        values = rng.uniform([0, -1, -1, -1, 15], [5, 1, 1, 1, 35], (recordings * count, 5))
+        values[:, 3] *= np.repeat(1.0 + 4 * label, count)
+        arrays |= {
+            f"{part}_label": label,
+            f"{part}_offsets": np.arange(recordings + 1) * count,
+            f"{part}_t": np.tile(np.arange(count) / points_per_second, recordings).astype(np.float32),
+            f"{part}_xyzvi": values.astype(np.float32),
+        }
+    np.savez(root / "radhar.npz", **arrays)
+    return root

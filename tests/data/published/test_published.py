@@ -138,6 +138,74 @@ def test_shapenet_part(tmp_path):
         data.files("val")
 
 
+def test_sampled_objects(tmp_path):
+    data = DATA_SETS["sampled_objects"](layouts.sampled_objects(tmp_path))
+    train = data.files("train")
+    assert len(train) == 12
+    cloud = data.read(train[-1])
+    assert np.linalg.norm(cloud.positions, axis=1).max() == pytest.approx(1)
+    assert np.allclose(cloud.positions.min(axis=0), -cloud.positions.max(axis=0))
+    assert set(cloud["label"]) == {1}
+    assert data.stratum(train[-1]) == "lamp"
+    stored = np.load(tmp_path / "train.npz")["points"][3]
+    offsets = data.read(train[3]).positions[:2] @ [[1], [0], [0]]
+    ratio = (stored[1, 0] - stored[0, 0]) / (offsets[1] - offsets[0])
+    assert np.allclose(np.ptp(stored, axis=0), np.ptp(data.read(train[3]).positions, axis=0) * ratio, rtol=1e-4)
+
+
+def test_damaged_sampled_objects_name_the_archive(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no \.npz archive in .*Save train\.npz"):
+        DATA_SETS["sampled_objects"](tmp_path)
+    path = layouts.sampled_objects(tmp_path) / "train.npz"
+    good = dict(np.load(path))
+    damages = {
+        "has no array label; it has": {"points": good["points"], "classes": good["classes"]},
+        "points must be \\[objects, n > 0, 3\\]": good | {"label": good["label"][1:]},
+        r"label must be in 0 \.\. 1": good | {"label": good["label"] + 1},
+        "classes are lamp, table, in another archive": good | {"classes": np.array(["lamp", "table"])},
+    }
+    data = DATA_SETS["sampled_objects"](tmp_path)
+    for message, arrays in damages.items():
+        np.savez(path, **arrays)
+        with pytest.raises(ReadError, match=rf"train\.npz: {message}"):
+            data.files("train")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ReadError, match=r"train\.npz: the archive cannot be read"):
+        data.files("train")
+
+
+def test_radhar(tmp_path):
+    data = DATA_SETS["radhar"](layouts.radhar(tmp_path), training_step=1.0, speed=0.5)
+    train, test = data.files("train"), data.files("test")
+    assert (len(train), len(test)) == (4 * 5, 4 * 3)  # 6 s: windows of 2 s every 1 s, and every 2 s
+    assert [data.stratum(path) for path in test[:4]] == ["jump", "jump", "jump", "walk"]
+    assert len({data.group(path) for path in train}) == 4
+    cloud = data.read(test[4])  # seconds 2 to 4 of the second recording
+    assert cloud.positions.shape == (60, 4)
+    stored = np.load(tmp_path / "radhar.npz")["test_xyzvi"][180 + 60 : 180 + 120]
+    assert np.allclose(cloud.positions[:, [1, 0, 2]], stored[:, :3])
+    assert np.allclose(cloud.positions[:, 3], 0.5 * np.arange(60) / 30, atol=1e-6)
+    assert np.allclose(cloud["velocity"], stored[:, 3])
+    assert np.allclose(cloud["intensity"], stored[:, 4])
+    assert np.allclose(cloud["distance"], np.linalg.norm(stored[:, :3], axis=1))
+    assert set(cloud["label"]) == {1}
+    with pytest.raises(ValueError, match="training_step must be positive"):
+        DATA_SETS["radhar"](tmp_path, training_step=0.0)
+
+
+def test_windows_without_points_are_left_out_and_damage_is_told(tmp_path):
+    path = layouts.radhar(tmp_path) / "radhar.npz"
+    good = dict(np.load(path))
+    late = good["test_t"].copy()
+    late[60:180] += 2.0  # the first recording is silent from 2 s to 4 s
+    np.savez(path, **good | {"test_t": late})
+    windows = [file.name for file in DATA_SETS["radhar"](tmp_path).files("test") if file.parent.name == "0"]
+    assert windows == ["0", "2", "3"]
+    np.savez(path, **good | {"train_offsets": good["train_offsets"][1:]})
+    with pytest.raises(ReadError, match=r"radhar\.npz: train: expected offsets"):
+        DATA_SETS["radhar"](tmp_path).files("train")
+
+
 def test_a_folder_of_files(tmp_path):
     cloud = gl.PointCloud(np.eye(3), {"classification": np.array([2, 6, 2], np.uint8)})
     for name in ("a.las", "b.laz", "c.ply"):
@@ -150,13 +218,22 @@ def test_a_folder_of_files(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(DATA_SETS))
 def test_what_is_not_there_is_told_with_the_way_to_get_it(tmp_path, name):
-    with pytest.raises(FileNotFoundError, match=r"nowhere is not there\. .*(https?://|\.zip).*the path is the folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"nowhere is not there\. .*(https?://|\.zip|\.npz).*the path is the folder"
+    ):
         DATA_SETS[name](tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("s3dis", {}), ("semantic_kitti", {}), ("modelnet40", {"num_classes": 2}), ("shapenet_part", {})],
+    [
+        ("s3dis", {}),
+        ("semantic_kitti", {}),
+        ("modelnet40", {"num_classes": 2}),
+        ("shapenet_part", {}),
+        ("sampled_objects", {}),
+        ("radhar", {}),
+    ],
 )
 def test_an_unknown_part_names_the_known_ones(tmp_path, name, options):
     data = DATA_SETS[name](getattr(layouts, name.removesuffix("40"))(tmp_path), **options)

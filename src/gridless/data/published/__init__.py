@@ -5,7 +5,9 @@ from __future__ import annotations
 from gridless.data.published.base import DataSet, Task
 from gridless.data.published.files import Files
 from gridless.data.published.modelnet import ModelNet40
+from gridless.data.published.radhar import RadHAR
 from gridless.data.published.s3dis import S3DIS
+from gridless.data.published.sampled_objects import SampledObjects
 from gridless.data.published.semantic_kitti import SemanticKITTI
 from gridless.data.published.shapenet_part import ShapeNetPart
 
@@ -14,6 +16,19 @@ DATA_SETS: dict[str, type[DataSet]] = {
     "semantic_kitti": SemanticKITTI,
     "modelnet40": ModelNet40,
     "shapenet_part": ShapeNetPart,
+    "sampled_objects": SampledObjects,
+    "radhar": RadHAR,
 }
 
-__all__ = ["DATA_SETS", "S3DIS", "DataSet", "Files", "ModelNet40", "SemanticKITTI", "ShapeNetPart", "Task"]
+__all__ = [
+    "DATA_SETS",
+    "S3DIS",
+    "DataSet",
+    "Files",
+    "ModelNet40",
+    "RadHAR",
+    "SampledObjects",
+    "SemanticKITTI",
+    "ShapeNetPart",
+    "Task",
+]

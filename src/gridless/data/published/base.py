@@ -90,6 +90,10 @@ class DataSet(ABC):
         """What a validation split takes its share of separately (an object's class); one for all by default."""
         return ""
 
+    def group(self, path: Path) -> str:
+        """What a validation split keeps together (the recording that a window is cut from); each alone by default."""
+        return str(path)
+
     def incomplete_parts(self, parts: list[str]) -> list[str]:
         """A sentence for each part that has another number of clouds than was published."""
         published = self.published_counts

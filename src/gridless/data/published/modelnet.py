@@ -11,6 +11,7 @@ from gridless.cloud import PointCloud
 from gridless.data.labels import LabelMap
 from gridless.data.published.base import DataSet
 from gridless.data.published.off import points_on_surface, read_off
+from gridless.data.published.unit_ball import in_unit_ball
 from gridless.errors import ReadError
 
 
@@ -76,7 +77,5 @@ class ModelNet40(DataSet):
             raise ReadError(path, "has no vertex")
         rng = np.random.default_rng((self.seed, zlib.crc32(path.name.encode())))
         points = points_on_surface(vertices, triangles, self.num_points, rng)
-        points = points - (points.min(axis=0) + points.max(axis=0)) / 2
-        farthest = np.linalg.norm(points, axis=1).max()
         label = self.class_names.index(self.stratum(path))
-        return PointCloud(points / (farthest or 1.0), {"label": np.full(len(points), label, np.uint8)})
+        return PointCloud(in_unit_ball(points), {"label": np.full(len(points), label, np.uint8)})
