@@ -15,6 +15,7 @@ from gridless.training import MODEL_FILE, fit, load_recipe
 def train(
     recipe: Path,
     resume: bool = False,
+    skip_bad: bool = False,
     output: Path | None = None,
     seed: int | None = None,
     overrides: dict[str, Any] | None = None,
@@ -24,6 +25,7 @@ def train(
     Args:
         recipe: YAML file; see the folder recipes/.
         resume: continue from the last checkpoint in the output folder.
+        skip_bad: leave files out that cannot be read, with a warning; without, the training does not begin.
         output: folder of the run, in place of the recipe's.
         seed: in place of the recipe's.
         overrides: values of the recipe by their dotted names.
@@ -36,7 +38,7 @@ def train(
         values["output"] = os.fspath(output)
     if seed is not None:
         values["seed"] = seed
-    run = fit(load_recipe(recipe, values), resume=resume)
+    run = fit(load_recipe(recipe, values), resume=resume, skip_bad=skip_bad)
     Console().print(
         f"{run.steps} steps in {run.minutes:.1f} minutes, best validation mIoU {run.val_miou:.4f}\n"
         f"model: [bold]{escape(str(run.folder / MODEL_FILE))}[/]",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import math
 import warnings
@@ -20,12 +22,18 @@ from gridless.data import (
     load_labelled,
     plain_from_settings,
 )
-from gridless.io import replaced_when_complete
+from gridless.errors import ReadError
+from gridless.io import is_full_disk, replaced_when_complete
 from gridless.models import build_model, save_model
-from gridless.training.layout import CURVES_FOLDER, MODEL_FILE, RECIPE_FILE
-from gridless.training.module import SegmentationTraining
-from gridless.training.recipe import Recipe, write_recipe
+from gridless.training.checkpoints import WholeCheckpoints
+from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, MODEL_FILE, RECIPE_FILE
+from gridless.training.module import DivergedError, SegmentationTraining
+from gridless.training.recipe import Recipe, TrainingFiles, write_recipe
 from gridless.training.threads import threads_beside_workers
+
+# Named beforehand: for a column that it does not know, the logger empties the table and writes it anew, and a kill in
+# between would lose what is not done again.
+_CURVE_COLUMNS = ["epoch", "step", "learning_rate", "train_loss", "val_loss", "val_miou", "val_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -45,24 +53,26 @@ class TrainedRun:
     minutes: float
 
 
-def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> TrainedRun:
+def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_bad: bool = False) -> TrainedRun:
     """Train as the recipe says.
 
     Args:
         recipe: with absolute paths, as ``load_recipe`` gives it.
         resume: continue from the last checkpoint in the output folder; begin anew if there is none.
         progress_bar: show one.
+        skip_bad: leave files out that cannot be read, with a warning; the run's recipe names the others.
 
     Raises:
         FileExistsError: the output folder has a training already, and ``resume`` is false.
         ReadError, ValueError: data that cannot be used; names the file.
-        DivergedError: the loss became NaN.
+        DivergedError: the loss became NaN; ``diverged.json`` in the run's folder says on which crops.
+        OSError: the disk is full; the last checkpoint is whole.
     """
     run = Path(recipe.output)
     last = run / "checkpoints" / "last.ckpt"
     if last.exists() and not resume:
         raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
-    training, validation = _load(recipe)
+    recipe, training, validation = _load(recipe, skip_bad)
     _quiet_lightning()
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     names = recipe.labels.names
@@ -98,29 +108,64 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
         write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)
     trainer = _trainer(recipe, run, export, progress_bar)
-    with threads_beside_workers(schedule.workers):
-        trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    try:
+        with threads_beside_workers(schedule.workers):
+            trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    except DivergedError as error:
+        with replaced_when_complete(run / DIVERGED_FILE) as temporary:
+            temporary.write_text(json.dumps({"step": error.step, "crops": error.crops}, indent=2), encoding="utf-8")
+        raise
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        rest = f"the last checkpoint, {last}, is whole" if last.exists() else "no checkpoint was written yet"
+        raise OSError(
+            f"the disk is full (writing {error.filename or run}); {rest}: make room, then continue with --resume"
+        ) from error
     return TrainedRun(run, export.best, trainer.global_step, module.seconds / 60)
 
 
-def _load(recipe: Recipe) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
-    inputs, labels = recipe.inputs, recipe.labels
-    if not recipe.data.train:
+def _load(recipe: Recipe, skip_bad: bool) -> tuple[Recipe, list[PreparedCloud], list[PreparedCloud]]:
+    """The recipe with the files that could be read, their clouds, and those to validate with."""
+    data = recipe.data
+    if not data.train:
         raise ValueError("data.train names no file")
-    training = [load_labelled(Path(entry.files), inputs, labels, entry.density) for entry in recipe.data.train]
-    if recipe.data.validation:
-        return training, [load_labelled(Path(entry), inputs, labels) for entry in recipe.data.validation]
-    return hold_out_strips(training, recipe.data.validation_fraction)
+    training = _load_files("data.train", data.train, recipe, skip_bad)
+    validation = _load_files("data.validation", [TrainingFiles(file) for file in data.validation], recipe, skip_bad)
+    used = dataclasses.replace(
+        data, train=[entry for entry, _ in training], validation=[entry.files for entry, _ in validation]
+    )
+    recipe, clouds = dataclasses.replace(recipe, data=used), [cloud for _, cloud in training]
+    if validation:
+        return recipe, clouds, [cloud for _, cloud in validation]
+    return recipe, *hold_out_strips(clouds, data.validation_fraction)
+
+
+def _load_files(
+    place: str, entries: list[TrainingFiles], recipe: Recipe, skip_bad: bool
+) -> list[tuple[TrainingFiles, PreparedCloud]]:
+    loaded = []
+    for entry in entries:
+        try:
+            loaded.append((entry, load_labelled(Path(entry.files), recipe.inputs, recipe.labels, entry.density)))
+        except (ReadError, OSError) as error:
+            if not skip_bad:
+                problem, where = (error.problem, error.where) if isinstance(error, ReadError) else (str(error), None)
+                raise ReadError(entry.files, f"{problem}; --skip-bad leaves such files out", where) from error
+            warnings.warn(f"{place}: left out, as it cannot be read: {error}", stacklevel=4)
+    if entries and not loaded:
+        raise ValueError(f"{place}: none of its {len(entries)} files can be read")
+    return loaded
 
 
 def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) -> L.Trainer:
     schedule = recipe.schedule
     curves, checkpoints = run / CURVES_FOLDER, run / "checkpoints"
-    loggers: list[Logger] = [
-        # Every part of a resumed training writes its own version_k; read_curves puts them together.
-        CSVLogger(run, name=CURVES_FOLDER, version=len(list(curves.glob("version_*"))), flush_logs_every_n_steps=20),
-        TensorBoardLogger(run, name="tensorboard", version=""),
-    ]
+    # Every part of a resumed training writes its own version_k; read_curves puts them together.
+    version = len(list(curves.glob("version_*")))
+    table = CSVLogger(run, name=CURVES_FOLDER, version=version, flush_logs_every_n_steps=20)
+    table.experiment.metrics_keys = list(_CURVE_COLUMNS)
+    loggers: list[Logger] = [table, TensorBoardLogger(run, name="tensorboard", version="")]
     callbacks: list[Callback] = [
         export,
         ModelCheckpoint(checkpoints, "best", monitor="val_miou", mode="max", enable_version_counter=False),
@@ -143,6 +188,7 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, progress_bar: bool) ->
         enable_progress_bar=progress_bar,
         logger=loggers,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,6 +20,7 @@ from gridless.errors import GridlessError
 from gridless.metrics import SegmentationScores
 from gridless.models.base import Network
 from gridless.training.calibration import fit_temperature
+from gridless.training.layout import DIVERGED_FILE
 from gridless.training.recipe import ScheduleSettings
 
 # One number is fitted; more points would only cost memory.
@@ -26,7 +28,17 @@ _CALIBRATION_POINTS = 200_000
 
 
 class DivergedError(GridlessError, ArithmeticError):
-    """The loss became NaN or infinite; the message gives the step and what to change."""
+    """The loss became NaN or infinite; the message gives the step and what to change.
+
+    Args:
+        message: what to show.
+        step: the optimizer step that was not made.
+        crops: of its batch: ``{"file": name, "center": [x, y]}`` each.
+    """
+
+    def __init__(self, message: str, step: int, crops: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.step, self.crops = step, crops
 
 
 def one_cycle(progress: float, warmup: float) -> float:
@@ -128,6 +140,9 @@ class SegmentationTraining(L.LightningModule):
         )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout too is a function of seed and step alone, so that a resumed training draws what a whole one does.
+        drawn = np.random.SeedSequence((self.training_crops.seed, self.trainer.global_step)).generate_state(1)
+        torch.manual_seed(int(drawn[0]))
         rate = self.schedule.learning_rate * one_cycle(self.progress(), self.schedule.warmup)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
@@ -136,12 +151,14 @@ class SegmentationTraining(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._loss(self.model(batch.features, batch.pyramid), batch, self.schedule.label_smoothing)
         if not torch.isfinite(loss):
-            step, size = self.trainer.global_step, self.schedule.crops_per_step
-            names = {self.training_crops.clouds[self.training_crops.center(i)[1]].name
-                     for i in range(step * size, (step + 1) * size)}  # fmt: skip
+            step, crops = self.trainer.global_step, self._crops_of_step()
+            names = sorted({crop["file"] for crop in crops})
             raise DivergedError(
-                f"the loss is {loss.item()} at step {step} (crops from {', '.join(sorted(names))}); "
-                "lower schedule.learning_rate or schedule.gradient_clip, or look at the features of these files"
+                f"the loss is {loss.item()} at step {step} (crops from {', '.join(names)}; their places are in "
+                f"{DIVERGED_FILE} of the run's folder); lower schedule.learning_rate or schedule.gradient_clip, or "
+                "look at the features of these files",
+                step,
+                crops,
             )
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, batch_size=len(batch.labels))
         return loss
@@ -179,10 +196,19 @@ class SegmentationTraining(L.LightningModule):
         self.log("val_accuracy", float(scores.overall_accuracy))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Steps before a checkpoint are not done again, so what they logged has to be on the disk by then.
+        for logger in self.loggers:
+            logger.save()
         checkpoint["gridless_seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds_before = checkpoint["gridless_seconds"]
+
+    def _crops_of_step(self) -> list[dict[str, Any]]:
+        """File and place of each crop of the current step."""
+        first = self.trainer.global_step * self.schedule.crops_per_step
+        drawn = [self.training_crops.center(index) for index in range(first, first + self.schedule.crops_per_step)]
+        return [{"file": self.training_crops.clouds[cloud].name, "center": place.tolist()} for _, cloud, place in drawn]
 
     def _loss(self, logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
         labels, known = batch.labels, batch.labels != IGNORED
