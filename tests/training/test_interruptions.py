@@ -97,15 +97,14 @@ def test_killed_at_random_moments_and_resumed_equals_uninterrupted(recipe_file, 
     torch.testing.assert_close(models[1], models[0])
 
 
-@pytest.mark.parametrize("cut", [1, 2, 9, 25, 40])
-def test_a_row_of_the_curves_that_was_cut_short_does_not_count(tmp_path, cut):
+@pytest.mark.parametrize(("cut", "steps"), [(0, [5, 12]), (2, [5]), (9, [5]), (15, []), (25, []), (45, [])])
+def test_a_row_of_the_curves_that_was_cut_short_does_not_count(tmp_path, cut, steps):
     table = tmp_path / "curves" / "version_0" / "metrics.csv"
     table.parent.mkdir(parents=True)
     text = "epoch,step,train_loss\r\n0,5,0.25\r\n0,12,0.125\r\n"
-    table.write_bytes(text[:-cut].encode())
-    whole_rows = text[:-cut].count("\r") - 1  # a carriage return alone ends a row too
+    table.write_bytes(text[: len(text) - cut].encode())
     curves = read_curves(tmp_path)
-    assert curves.get("train_loss", ([], []))[0] == pytest.approx([5, 12][:whole_rows])
+    assert [int(step) for step in curves.get("train_loss", ([], []))[0]] == steps
 
 
 def full_disk_for(suffix, after):
