@@ -54,7 +54,7 @@ def test_every_cloud_is_drawn_before_any_is_drawn_again(data):
     drawn = [crops.cloud_of(index) for index in range(16)]
     assert drawn[::2] == drawn[1::2]
     assert sorted(drawn[:8:2]) == sorted(drawn[8::2]) == [0, 1, 2, 3]
-    assert crops.source(0) == str(crops.clouds.files[drawn[0]])
+    assert crops.origin(0)["file"] == str(crops.clouds.files[drawn[0]])
 
 
 def test_crops_are_drawn_around_wanted_classes_only(data):
@@ -96,7 +96,7 @@ def test_objects_are_whole_with_one_label(tmp_path):
     for index in range(8):
         batch = crops[index]
         assert len(batch.features) > 95
-        assert batch.labels.tolist() == [data.labels.names.index(data.stratum(Path(crops.source(index))))]
+        assert batch.labels.tolist() == [data.labels.names.index(data.stratum(Path(crops.origin(index)["file"])))]
     small = InputSettings((FeatureSettings("constant"),), voxel_size=0.001, crop_radius=0.2)
     with pytest.raises(ValueError, match=r"lie outside inputs\.crop_radius = 0\.2"):
         crops_of(StreamedClouds(data, clouds.files, small, data.labels)).crop(0)

@@ -107,6 +107,8 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> dict[str
             parser.add_argument(key, type=kind, help=text)
         else:
             flags = [f"--{key}"] + ([_SHORT[key]] if key in _SHORT else [])
+            if "_" in key:
+                flags.append("--" + key.replace("_", "-"))
             extra: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind}
             if parameter in required:
                 extra["required"] = True

@@ -17,6 +17,7 @@ _SCORES = {"val_miou": "mIoU", "val_accuracy": "accuracy"}
 def train(
     recipe: Path,
     resume: bool = False,
+    skip_bad: bool = False,
     output: Path | None = None,
     seed: int | None = None,
     overrides: dict[str, Any] | None = None,
@@ -26,6 +27,7 @@ def train(
     Args:
         recipe: YAML file; see the folder recipes/.
         resume: continue from the last checkpoint in the output folder.
+        skip_bad: leave files out that cannot be read, with a warning; without, the training does not begin.
         output: folder of the run, in place of the recipe's.
         seed: in place of the recipe's.
         overrides: values of the recipe by their dotted names.
@@ -43,7 +45,7 @@ def train(
     parts = [entry.files for entry in checked.data.train] + checked.data.validation
     for sentence in checked.data.open(checked.labels).incomplete_parts(parts):
         console.print(f"note: {sentence}", soft_wrap=True, markup=False)
-    run = fit(checked, resume=resume)
+    run = fit(checked, resume=resume, skip_bad=skip_bad)
     console.print(
         f"{run.steps} steps in {run.minutes:.1f} minutes, best validation {_SCORES[run.score_name]} {run.score:.4f}\n"
         f"model: [bold]{escape(str(run.folder / MODEL_FILE))}[/]",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,9 +161,10 @@ class TrainingCrops(Dataset[Batch]):
         jitter = rng.uniform(-self.sampler.center_jitter, self.sampler.center_jitter, len(place))
         return drawn_class, cloud, place + jitter
 
-    def source(self, index: int) -> str:
-        """The file that crop ``index`` is cut from."""
-        return self.clouds[self.center(index)[1]].name
+    def origin(self, index: int) -> dict[str, Any]:
+        """The file and the place that crop ``index`` is cut from."""
+        _, cloud, place = self.center(index)
+        return {"file": self.clouds[cloud].name, "center": place.tolist()}
 
     def crop(self, index: int) -> Crop:
         """Crop ``index`` without its neighborhoods."""

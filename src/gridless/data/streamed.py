@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -124,9 +125,9 @@ class StreamedCrops(Dataset[Batch]):
         pass_over_all, place = divmod(index // self.sampler.crops_per_cloud, len(self.clouds))
         return int(np.random.default_rng((self.seed, pass_over_all, 2)).permutation(len(self.clouds))[place])
 
-    def source(self, index: int) -> str:
+    def origin(self, index: int) -> dict[str, Any]:
         """The file that crop ``index`` is cut from."""
-        return str(self.clouds.files[self.cloud_of(index)])
+        return {"file": str(self.clouds.files[self.cloud_of(index)])}
 
     def crop(self, index: int) -> Crop:
         """Crop ``index`` without its neighborhoods."""

@@ -1,7 +1,17 @@
 """Files to and from `gridless.cloud.PointCloud`: one file per format, chosen by suffix."""
 
-from gridless.io.atomic import replaced_when_complete
+from gridless.io.atomic import is_full_disk, replaced_when_complete
 from gridless.io.chunks import PointChunks
 from gridless.io.formats import SUFFIXES, can_stream_to, create, open, read, write
 
-__all__ = ["SUFFIXES", "PointChunks", "can_stream_to", "create", "open", "read", "replaced_when_complete", "write"]
+__all__ = [
+    "SUFFIXES",
+    "PointChunks",
+    "can_stream_to",
+    "create",
+    "is_full_disk",
+    "open",
+    "read",
+    "replaced_when_complete",
+    "write",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         FileNotFoundError: the folder of ``path`` does not exist.
         IsADirectoryError: ``path`` is a folder.
+        OSError: the disk is full; names the file, which keeps its former content.
 
     Example:
         >>> import tempfile
@@ -43,9 +45,22 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         temporary.chmod(_mode_of_result(target))  # at the end: a writer may have made the file anew, and private
         temporary.replace(target)
-    except BaseException:  # an interrupt too must leave nothing behind
+    except BaseException as error:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)
+        if is_full_disk(error):
+            state = "it stays as it was" if target.exists() else "there is none yet"
+            raise OSError(errno.ENOSPC, f"no space left on the disk for this file ({state})", str(target)) from error
         raise
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the user's share of it, is full.
+
+    Example:
+        >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(OSError(errno.EIO, "broken"))
+        (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _mode_of_result(target: Path) -> int:

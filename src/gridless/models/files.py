@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
@@ -39,7 +39,7 @@ def save_model(path: str | Path, model: Network) -> None:
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with replaced_when_complete(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, metadata=header))  # save_file would hide the number of an OSError
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Network:

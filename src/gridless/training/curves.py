@@ -27,12 +27,17 @@ def read_curves(run: Path) -> dict[str, tuple[NDArray[np.float64], NDArray[np.fl
         raise FileNotFoundError(f"{run} has no curves (looked for {run / CURVES_FOLDER / 'version_*' / 'metrics.csv'})")
     values: dict[str, dict[int, float]] = {}
     for table in tables:
-        with table.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, text in row.items():
-                    if text and name not in ("step", "epoch"):
-                        values.setdefault(name, {})[int(row["step"])] = float(text)
+        for row in csv.DictReader(_whole_lines(table)):
+            for name, text in row.items():
+                if text and name not in ("step", "epoch"):
+                    values.setdefault(name, {})[int(row["step"])] = float(text)
     return {
         name: (np.array(sorted(points), float), np.array([points[step] for step in sorted(points)]))
         for name, points in values.items()
     }
+
+
+def _whole_lines(table: Path) -> list[str]:
+    """The lines of a table without the last one if a kill or a full disk cut it short: half a number is another one."""
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    return lines if lines and lines[-1].endswith("\n") else lines[:-1]

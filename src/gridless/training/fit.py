@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import warnings
@@ -24,13 +25,20 @@ from gridless.data import (
     hold_out_strips,
     plain_from_settings,
 )
-from gridless.io import replaced_when_complete
+from gridless.errors import ReadError
+from gridless.io import is_full_disk, replaced_when_complete
 from gridless.models import build_model, save_model
 from gridless.models.base import Network
-from gridless.training.layout import CURVES_FOLDER, MODEL_FILE, RECIPE_FILE
-from gridless.training.module import NetworkTraining
-from gridless.training.recipe import Recipe, write_recipe
+from gridless.training.checkpoints import WholeCheckpoints
+from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, MODEL_FILE, RECIPE_FILE
+from gridless.training.module import DivergedError, NetworkTraining
+from gridless.training.recipe import Recipe, TrainingFiles, write_recipe
 from gridless.training.threads import threads_beside_workers
+
+# Named beforehand: for a column that it does not know, the logger empties the table and writes it anew, and a kill in
+# between would lose what is not done again.
+_SCORES = ["val_loss", "val_miou", "val_accuracy", "val_class_accuracy"]
+_CURVE_COLUMNS = ["epoch", "step", "learning_rate", "train_loss", *_SCORES]
 
 
 @dataclass(frozen=True)
@@ -52,18 +60,20 @@ class TrainedRun:
     minutes: float
 
 
-def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> TrainedRun:
+def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_bad: bool = False) -> TrainedRun:
     """Train as the recipe says.
 
     Args:
         recipe: with absolute paths, as ``load_recipe`` gives it.
         resume: continue from the last checkpoint in the output folder; begin anew if there is none.
         progress_bar: show one.
+        skip_bad: leave files out that cannot be read, with a warning; the run's recipe names the others.
 
     Raises:
         FileExistsError: the output folder has a training already, and ``resume`` is false.
         ReadError, ValueError: data that cannot be used; names the file.
-        DivergedError: the loss became NaN.
+        DivergedError: the loss became NaN; ``diverged.json`` in the run's folder says on which crops.
+        OSError: the disk is full; the last checkpoint is whole.
     """
     run = Path(recipe.output)
     last = run / "checkpoints" / "last.ckpt"
@@ -72,7 +82,13 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
     if not recipe.data.train:
         raise ValueError("data.train names nothing")
     data_set = recipe.data.open(recipe.labels)
-    clouds = _files(recipe, data_set) if recipe.data.data_set == "files" else _streamed(recipe, data_set)
+    clouds: _Files | _Streamed
+    if recipe.data.data_set == "files":
+        recipe, clouds = _files(recipe, data_set, skip_bad)
+    elif skip_bad:
+        raise ValueError("skip_bad is for files: the clouds of a data set are read while the training runs")
+    else:
+        clouds = _streamed(recipe, data_set)
     _quiet_lightning()
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     names = recipe.labels.names
@@ -94,8 +110,20 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True) -> Trai
         write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)
     trainer = _trainer(recipe, run, export, module.score_name, progress_bar)
-    with threads_beside_workers(schedule.workers):
-        trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    try:
+        with threads_beside_workers(schedule.workers):
+            trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    except DivergedError as error:
+        with replaced_when_complete(run / DIVERGED_FILE) as temporary:
+            temporary.write_text(json.dumps({"step": error.step, "crops": error.crops}, indent=2), encoding="utf-8")
+        raise
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        rest = f"the last checkpoint, {last}, is whole" if last.exists() else "no checkpoint was written yet"
+        raise OSError(
+            f"the disk is full (writing {error.filename or run}); {rest}: make room, then continue with --resume"
+        ) from error
     return TrainedRun(run, export.best, module.score_name, trainer.global_step, module.seconds / 60)
 
 
@@ -149,14 +177,37 @@ class _Streamed:
         return training, validation
 
 
-def _files(recipe: Recipe, data_set: DataSet) -> _Files:
-    def load(file: str, density: float | None = None) -> PreparedCloud:
-        return data_set.prepare(Path(file), recipe.inputs, recipe.labels, density)
+def _files(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> tuple[Recipe, _Files]:
+    """The recipe with the files that could be read, and their clouds."""
+    data = recipe.data
+    training = _load("data.train", data.train, recipe, data_set, skip_bad)
+    validation = _load("data.validation", [TrainingFiles(file) for file in data.validation], recipe, data_set, skip_bad)
+    used = dataclasses.replace(
+        data, train=[entry for entry, _ in training], validation=[entry.files for entry, _ in validation]
+    )
+    recipe, clouds = dataclasses.replace(recipe, data=used), [cloud for _, cloud in training]
+    if validation:
+        return recipe, _Files(clouds, [cloud for _, cloud in validation])
+    return recipe, _Files(*hold_out_strips(clouds, data.validation_fraction))
 
-    training = [load(entry.files, entry.density) for entry in recipe.data.train]
-    if recipe.data.validation:
-        return _Files(training, [load(file) for file in recipe.data.validation])
-    return _Files(*hold_out_strips(training, recipe.data.validation_fraction))
+
+def _load(
+    place: str, entries: list[TrainingFiles], recipe: Recipe, data_set: DataSet, skip_bad: bool
+) -> list[tuple[TrainingFiles, PreparedCloud]]:
+    loaded = []
+    for entry in entries:
+        try:
+            cloud = data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.density)
+        except (ReadError, OSError) as error:
+            if not skip_bad:
+                problem, where = (error.problem, error.where) if isinstance(error, ReadError) else (str(error), None)
+                raise ReadError(entry.files, f"{problem}; --skip-bad leaves such files out", where) from error
+            warnings.warn(f"{place}: left out, as it cannot be read: {error}", stacklevel=4)
+        else:
+            loaded.append((entry, cloud))
+    if entries and not loaded:
+        raise ValueError(f"{place}: none of its {len(entries)} files can be read")
+    return loaded
 
 
 def _streamed(recipe: Recipe, data_set: DataSet) -> _Streamed:
@@ -180,11 +231,11 @@ def _streamed(recipe: Recipe, data_set: DataSet) -> _Streamed:
 def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progress_bar: bool) -> L.Trainer:
     schedule = recipe.schedule
     curves, checkpoints = run / CURVES_FOLDER, run / "checkpoints"
-    loggers: list[Logger] = [
-        # Every part of a resumed training writes its own version_k; read_curves puts them together.
-        CSVLogger(run, name=CURVES_FOLDER, version=len(list(curves.glob("version_*"))), flush_logs_every_n_steps=20),
-        TensorBoardLogger(run, name="tensorboard", version=""),
-    ]
+    # Every part of a resumed training writes its own version_k; read_curves puts them together.
+    version = len(list(curves.glob("version_*")))
+    table = CSVLogger(run, name=CURVES_FOLDER, version=version, flush_logs_every_n_steps=20)
+    table.experiment.metrics_keys = list(_CURVE_COLUMNS)
+    loggers: list[Logger] = [table, TensorBoardLogger(run, name="tensorboard", version="")]
     callbacks: list[Callback] = [
         export,
         ModelCheckpoint(checkpoints, "best", monitor=score_name, mode="max", enable_version_counter=False),
@@ -207,6 +258,7 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progr
         enable_progress_bar=progress_bar,
         logger=loggers,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
     )
 
 

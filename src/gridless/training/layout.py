@@ -3,3 +3,4 @@
 MODEL_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.yaml"
 CURVES_FOLDER = "curves"
+DIVERGED_FILE = "diverged.json"

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +20,7 @@ from gridless.errors import GridlessError
 from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
 from gridless.training.calibration import fit_temperature
+from gridless.training.layout import DIVERGED_FILE
 from gridless.training.recipe import ScheduleSettings
 
 # One number is fitted; more points would only cost memory.
@@ -28,7 +30,17 @@ _STATISTICS_STEPS = 10
 
 
 class DivergedError(GridlessError, ArithmeticError):
-    """The loss became NaN or infinite; the message gives the step and what to change."""
+    """The loss became NaN or infinite; the message gives the step and what to change.
+
+    Args:
+        message: what to show.
+        step: the optimizer step that was not made.
+        crops: of its batch: ``{"file": name, "center": [x, y]}`` each.
+    """
+
+    def __init__(self, message: str, step: int, crops: list[dict[str, Any]]) -> None:
+        super().__init__(message)
+        self.step, self.crops = step, crops
 
 
 def one_cycle(progress: float, warmup: float) -> float:
@@ -134,6 +146,9 @@ class NetworkTraining(L.LightningModule):
         )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout too is a function of seed and step alone, so that a resumed training draws what a whole one does.
+        drawn = np.random.SeedSequence((self.training_crops.seed, self.trainer.global_step)).generate_state(1)
+        torch.manual_seed(int(drawn[0]))
         rate = self.schedule.learning_rate * one_cycle(self.progress(), self.schedule.warmup)
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
@@ -142,11 +157,14 @@ class NetworkTraining(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self._loss(self.model(batch.features, batch.pyramid), batch, self.schedule.label_smoothing)
         if not torch.isfinite(loss):
-            step, size = self.trainer.global_step, self.schedule.crops_per_step
-            names = {self.training_crops.source(i) for i in range(step * size, (step + 1) * size)}
+            step, crops = self.trainer.global_step, self._crops_of_step()
+            names = sorted({crop["file"] for crop in crops})
             raise DivergedError(
-                f"the loss is {loss.item()} at step {step} (crops from {', '.join(sorted(names))}); "
-                "lower schedule.learning_rate or schedule.gradient_clip, or look at the features of these files"
+                f"the loss is {loss.item()} at step {step} (crops from {', '.join(names)}; where they lie is in "
+                f"{DIVERGED_FILE} of the run's folder); lower schedule.learning_rate or schedule.gradient_clip, or "
+                "look at the features of these files",
+                step,
+                crops,
             )
         self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, batch_size=len(batch.labels))
         return loss
@@ -194,6 +212,9 @@ class NetworkTraining(L.LightningModule):
             self.log("val_miou", float(scores.mean_iou), prog_bar=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Steps before a checkpoint are not done again, so what they logged has to be on the disk by then.
+        for logger in self.loggers:
+            logger.save()
         checkpoint["gridless_seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -204,6 +225,11 @@ class NetworkTraining(L.LightningModule):
         size = self.schedule.crops_per_step
         crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
         return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
+
+    def _crops_of_step(self) -> list[dict[str, Any]]:
+        """Where each crop of the current step is cut from."""
+        first = self.trainer.global_step * self.schedule.crops_per_step
+        return [self.training_crops.origin(index) for index in range(first, first + self.schedule.crops_per_step)]
 
     def _loss(self, logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
         labels, known = batch.labels, batch.labels != IGNORED

@@ -1,0 +1,187 @@
+"""A training that is killed, runs out of disk, diverges or meets damaged files."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import gridless as gl
+from gridless.data.simulation import simulate_airborne_lidar
+from gridless.errors import ReadError
+from gridless.training import DivergedError, TrainingFiles, fit, load_recipe, read_curves
+
+STEPS, STEPS_PER_EPOCH = 36, 6
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+    for seed in (1, 2):
+        gl.write(folder / f"scene_{seed}.laz", simulate_airborne_lidar(seed, (30.0, 30.0), density=3.0))
+    recipe = {
+        "data": {"train": ["scene_1.laz", "scene_2.laz"]},
+        "labels": {"classes": {"ground": [2], "vegetation": [3, 5], "building": [6]}, "ignored": [14, 15, 64]},
+        "inputs": {"features": [{"name": "height_above_ground", "scale": 3}], "voxel_size": 1.0, "crop_radius": 6},
+        # Dropout and the moving average have a state that has to survive too.
+        "network": {"name": "pccn_unet", "config": {"channels": [8, 16], "blocks": [1, 1], "dropout": 0.3}},
+        "schedule": {
+            "steps": STEPS,
+            "steps_per_epoch": STEPS_PER_EPOCH,
+            "crops_per_step": 2,
+            "average_decay": 0.9,
+            "workers": 0,
+        },
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder / "recipe.yaml"
+
+
+@pytest.fixture
+def recipe_to(recipe_file, tmp_path):
+    """A recipe that writes into this test's folder, with other values where they are given."""
+    return lambda **overrides: load_recipe(recipe_file, {"output": str(tmp_path / "run"), **overrides})
+
+
+def start_training(recipe_file, output):
+    words = [sys.executable, "-m", "gridless.cli.main", "train", str(recipe_file), "--output", str(output), "--resume"]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(training):
+    _, errors = training.communicate(timeout=120)
+    assert training.returncode == 0, errors
+
+
+def kill_at_a_random_moment(training, run, longest_wait):
+    """Kill once this part of the training has begun; whether it was still running."""
+    tables = len(list(run.glob("curves/version_*")))
+    while len(list(run.glob("curves/version_*"))) == tables and training.poll() is None:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, longest_wait))
+    training.send_signal(signal.SIGKILL)
+    training.communicate()
+    return training.returncode == -signal.SIGKILL
+
+
+def test_killed_at_random_moments_and_resumed_equals_uninterrupted(recipe_file, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    started = start_training(recipe_file, whole)
+    while not (whole / "checkpoints" / "last.ckpt").exists() and started.poll() is None:
+        time.sleep(0.01)
+    first_epoch = time.monotonic()
+    finish(started)
+    seconds = time.monotonic() - first_epoch
+    kills = sum(kill_at_a_random_moment(start_training(recipe_file, killed), killed, seconds / 2) for _ in range(2))
+    assert kills > 0
+    finish(start_training(recipe_file, killed))
+    expected, found = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, killed))
+    assert found["global_step"] == expected["global_step"] == STEPS
+    torch.testing.assert_close(found["state_dict"], expected["state_dict"])
+    expected_curves, curves = read_curves(whole), read_curves(killed)
+    assert curves.keys() == expected_curves.keys()
+    assert len(curves["train_loss"][0]) == STEPS // STEPS_PER_EPOCH
+    for name, (steps, values) in expected_curves.items():
+        assert curves[name][0].tolist() == steps.tolist(), name
+        np.testing.assert_allclose(curves[name][1], values, rtol=1e-5, err_msg=name)
+    models = [gl.load_model(run / "model.safetensors").state_dict() for run in (whole, killed)]
+    torch.testing.assert_close(models[1], models[0])
+
+
+@pytest.mark.parametrize(("cut", "steps"), [(0, [5, 12]), (2, [5]), (9, [5]), (15, []), (25, []), (45, [])])
+def test_a_row_of_the_curves_that_was_cut_short_does_not_count(tmp_path, cut, steps):
+    table = tmp_path / "curves" / "version_0" / "metrics.csv"
+    table.parent.mkdir(parents=True)
+    text = "epoch,step,train_loss\r\n0,5,0.25\r\n0,12,0.125\r\n"
+    table.write_bytes(text[: len(text) - cut].encode())
+    curves = read_curves(tmp_path)
+    assert [int(step) for step in curves.get("train_loss", ([], []))[0]] == steps
+
+
+def full_disk_for(suffix, after):
+    """Path.write_bytes of a disk that has room for ``after`` more files of this suffix and half of the next."""
+    written = []
+    write = Path.write_bytes
+
+    def write_bytes(path, data):
+        if path.suffix == suffix:
+            written.append(path)
+            if len(written) > after:
+                write(path, bytes(data)[: len(data) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    return write_bytes
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_a_full_disk_leaves_the_last_checkpoint(recipe_to, monkeypatch, suffix):
+    recipe = recipe_to(**{"schedule.steps": 12})
+    run = Path(recipe.output)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk_for(suffix, after=2 if suffix == ".ckpt" else 0))
+        with pytest.raises(OSError, match=r"disk is full \(writing .*\); .*--resume"):
+            fit(recipe, progress_bar=False)
+    assert not list(run.rglob(f".*{suffix}"))
+    if suffix == ".ckpt":
+        assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == STEPS_PER_EPOCH
+    assert fit(recipe, resume=True, progress_bar=False).steps == 12
+    assert read_curves(run)["val_miou"][0].tolist() == [5, 11]
+
+
+def test_a_loss_that_is_nan_names_step_and_files_and_keeps_them(recipe_to):
+    recipe = recipe_to(**{"schedule.learning_rate": 1e30, "schedule.gradient_clip": 0})
+    with pytest.raises(DivergedError, match=r"at step \d+ \(crops from .*scene_\d\.laz.*diverged\.json") as caught:
+        fit(recipe, progress_bar=False)
+    kept = json.loads((Path(recipe.output) / "diverged.json").read_text())
+    assert kept["step"] == caught.value.step
+    assert len(kept["crops"]) == 2
+    for crop in kept["crops"]:
+        low, high = (side(gl.read(crop["file"]).positions[:, :2], axis=0) for side in (np.min, np.max))
+        assert np.all(crop["center"] > low - 3)
+        assert np.all(crop["center"] < high + 3)
+
+
+def test_unreadable_files_stop_the_training_before_it_begins_unless_they_may_be_skipped(recipe_to, tmp_path):
+    good = recipe_to(**{"schedule.steps": 6}).data.train
+    bad = tmp_path / "bad.laz"
+    bad.write_bytes(Path(good[0].files).read_bytes()[:3000])
+    recipe = recipe_to(**{"schedule.steps": 6, "data.train": [*(entry.files for entry in good), str(bad)]})
+    with pytest.raises(ReadError, match=r"bad\.laz.*--skip-bad"):
+        fit(recipe, progress_bar=False)
+    assert not Path(recipe.output).exists()
+    with pytest.warns(UserWarning, match=r"data\.train: left out.*bad\.laz"):
+        assert fit(recipe, progress_bar=False, skip_bad=True).steps == 6
+    assert load_recipe(Path(recipe.output) / "recipe.yaml").data.train == good
+
+
+def test_nothing_left_to_learn_from_or_to_validate_with(recipe_to, tmp_path):
+    bad = tmp_path / "bad.laz"
+    bad.write_bytes(b"LASF")
+    for place in ("train", "validation"):
+        recipe = recipe_to(**{f"data.{place}": [str(bad)]})
+        with (
+            pytest.warns(UserWarning, match="left out"),
+            pytest.raises(ValueError, match=rf"data\.{place}: none of its 1 files can be read"),
+        ):
+            fit(recipe, progress_bar=False, skip_bad=True)
+
+
+def test_shares_follow_the_files_that_are_left(recipe_to, tmp_path):
+    bad = tmp_path / "bad.laz"
+    bad.write_bytes(b"LASF")
+    good = recipe_to().data.train[0].files
+    entries = [{"files": str(bad), "share": 0.9}, {"files": good, "share": 0.1}]
+    recipe = recipe_to(**{"schedule.steps": 6, "data.train": entries})
+    with pytest.warns(UserWarning, match="left out"):
+        fit(recipe, progress_bar=False, skip_bad=True)
+    assert load_recipe(Path(recipe.output) / "recipe.yaml").data.train == [TrainingFiles(good, share=0.1)]
