@@ -37,6 +37,8 @@ def test_ready_recipes_parse_and_their_networks_exist(path, tmp_path, monkeypatc
         (tmp_path / folder).mkdir()
         for name in names:
             (tmp_path / folder / name).touch()
+    for folder, make in (("modelnet10", layouts.sampled_objects), ("radhar", layouts.radhar)):
+        make(tmp_path / folder)
     classes = [f"class_{number}" for number in range(40)]
     for variable, make in (("S3DIS", layouts.s3dis), ("SEMANTIC_KITTI", layouts.semantic_kitti)):
         monkeypatch.setenv(variable, str(make(tmp_path / variable)))
