@@ -72,6 +72,32 @@ def test_objects_are_learned(tmp_path, capsys):
         gl.predict(model, gl.PointCloud([[0.0, 0.0, 0.0]]))
 
 
+@pytest.mark.parametrize(
+    ("name", "make", "options", "network", "tested"),
+    [
+        ("modelnet10", layouts.sampled_objects, [], "{spacing: 0.3, channels: [8, 16], blocks: [1, 1]}", 12),
+        (
+            "modelnet10",
+            layouts.modelnet,
+            ["--data.data_set=modelnet40", "--data.options={num_classes: 2, num_points: 128}"],
+            "{spacing: 0.3, channels: [8, 16], blocks: [1, 1]}",
+            4,
+        ),
+        ("radhar", layouts.radhar, [], "{dim: 4, spacing: 0.5, channels: [8, 16], blocks: [1, 1]}", 12),
+    ],
+    ids=["drawn points", "meshes", "windows in time"],
+)
+def test_recipes_of_objects_and_recordings(tmp_path, capsys, name, make, options, network, tested):
+    make(tmp_path / "data")
+    run = str(tmp_path / "run")
+    words = ["train", str(RECIPES / f"{name}.yaml"), f"--data.path={tmp_path / 'data'}", f"--output={run}", *options]
+    assert main([*words, *QUICK, f"--network.config={network}"]) == 0
+    assert "best validation accuracy" in words_of(capsys.readouterr().out)
+    assert main(["evaluate", run]) == 0
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert sum(c["support"] for c in scores["classes"].values()) == tested
+
+
 def test_missing_data_and_networks_of_another_task_are_told(tmp_path, capsys):
     words = ["train", str(RECIPES / "modelnet40.yaml"), "--output", str(tmp_path / "run")]
     assert main([*words, "--data.path", str(tmp_path / "nowhere")]) == 2
