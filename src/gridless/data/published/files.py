@@ -17,6 +17,13 @@ class Files(DataSet):
     Args:
         root: folder that relative parts start from.
         labels: the recipe's.
+
+    Example:
+        >>> import tempfile; from gridless.io import write; root = Path(tempfile.mkdtemp())
+        >>> write(root / "scan.ply", PointCloud([[0.0, 0.0, 0.0]]))
+        >>> data = Files(root, LabelMap({"ground": [2]}))
+        >>> [len(data.read(file)) for file in data.files("*.ply")]
+        [1]
     """
 
     title = "files"

@@ -29,6 +29,14 @@ class ModelNet40(DataSet):
         num_classes: 40 or 10; ValueError if there are others.
 
     Source: Wu et al., "3D ShapeNets: A Deep Representation for Volumetric Shapes", CVPR 2015.
+
+    Example:
+        >>> import tempfile; root = Path(tempfile.mkdtemp())
+        >>> folder = root / "table" / "train"; folder.mkdir(parents=True)
+        >>> _ = (folder / "table_0001.off").write_text("OFF3 1 0  0 0 0  9 0 0  0 9 0  3 0 1 2")
+        >>> data = ModelNet40(root, num_points=50, num_classes=1)
+        >>> data.read(data.files("train")[0]).positions.shape
+        (50, 3)
     """
 
     task = "classification"

@@ -15,6 +15,9 @@ from gridless.data.published.archive import read_arrays
 from gridless.data.published.base import DataSet
 from gridless.errors import ReadError
 
+# From first to last frame a recording of 20 s takes 19.98 s; this adds the last frame's own time, in seconds.
+_FRAME = 0.05
+
 
 @dataclass(frozen=True, eq=False)
 class _Recordings:
@@ -52,6 +55,15 @@ class RadHAR(DataSet):
 
     Source: Singh et al., "RadHAR: Human Activity Recognition from Point Clouds Generated through a Millimeter-wave
     Radar", mmNets 2019.
+
+    Example:
+        >>> import tempfile; root = Path(tempfile.mkdtemp())
+        >>> arrays = {"classes": ["walk"], "test_label": [0], "test_offsets": [0, 180]}
+        >>> arrays |= {"test_t": np.arange(180) / 30, "test_xyzvi": np.ones((180, 5))}
+        >>> np.savez(root / "radhar.npz", **arrays)
+        >>> data = RadHAR(root)
+        >>> [data.read(window).positions.shape for window in data.files("test")]
+        [(60, 4), (60, 4), (60, 4)]
     """
 
     task = "classification"
@@ -125,9 +137,7 @@ class RadHAR(DataSet):
         """Whole windows that fit into a recording; one at least."""
         seconds = recordings.seconds[recordings.of(recording)]
         length = float(seconds.max() - seconds.min()) if len(seconds) else 0.0
-        # A recording of 20 s is one of 19.98 s: its last frame is not counted in.
-        frame = 0.05
-        return 1 + max(0, int((length + frame - self.window) / self.steps[part]))
+        return 1 + max(0, int((length + _FRAME - self.window) / self.steps[part]))
 
     def _rows(self, path: Path) -> NDArray[np.int64]:
         part, recording, window = path.parts[-3:]

@@ -31,7 +31,19 @@ class S3DIS(DataSet):
     the file's name up to the last underscore; a name that is none of the thirteen (stairs) counts as clutter. Clouds
     have ``rgb`` [N, 3] uint8, ``label`` and ``instance`` (the file's number in the room, from 0).
 
+    Args:
+        root: folder that has the areas in it.
+
     Source: Armeni et al., "3D Semantic Parsing of Large-Scale Indoor Spaces", CVPR 2016.
+
+    Example:
+        >>> import tempfile; root = Path(tempfile.mkdtemp())
+        >>> folder = root / "Area_5" / "office_1" / "Annotations"; folder.mkdir(parents=True)
+        >>> _ = (folder / "chair_1.txt").write_text("1.5 2.0 0.4 120 80 40")
+        >>> data = S3DIS(root)
+        >>> room = data.read(data.files("Area_5")[0])
+        >>> room["rgb"].tolist(), data.labels.names[room["label"][0]]
+        ([[120, 80, 40]], 'chair')
     """
 
     title = "S3DIS"

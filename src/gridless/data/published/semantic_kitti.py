@@ -29,8 +29,16 @@ class SemanticKITTI(DataSet):
     low 16 bits the class, the high 16 the instance), none for the test sequences 11 ... 21. Clouds have ``intensity``,
     ``label`` and ``instance``. 34 raw labels make 19 classes, moving objects with standing ones; the rest is ignored.
 
+    Args:
+        root: folder that has ``sequences`` in it.
+
     Source: Behley et al., "SemanticKITTI: A Dataset for Semantic Scene Understanding of LiDAR Sequences", ICCV 2019;
     label map and split as in the authors' semantic-kitti-api, config/semantic-kitti.yaml.
+
+    Example:
+        >>> labels = SemanticKITTI(Path()).labels
+        >>> [labels.names[number] for number in labels.encode([10, 252, 40])]
+        ['car', 'car', 'road']
     """
 
     title = "SemanticKITTI"

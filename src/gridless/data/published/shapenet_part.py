@@ -31,6 +31,13 @@ class ShapeNetPart(DataSet):
         root: folder that has synsetoffset2category.txt in it.
 
     Source: Yi et al., "A Scalable Active Framework for Region Annotation in 3D Shape Collections", SIGGRAPH Asia 2016.
+
+    Example:
+        >>> import tempfile; root = Path(tempfile.mkdtemp())
+        >>> _ = (root / "synsetoffset2category.txt").write_text("Mug 03797390")
+        >>> data = ShapeNetPart(root)
+        >>> data.category_of_folder, len(data.labels.names)
+        ({'03797390': 'Mug'}, 50)
     """
 
     title = "ShapeNetPart"
