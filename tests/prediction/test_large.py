@@ -15,6 +15,7 @@ from gridless.data import COMPUTED_FEATURES, FeatureSettings, computed_feature
 from gridless.io import open as open_file
 from gridless.prediction import neighbors_of, predict_file
 from gridless.prediction.large import job, predict_in_tiles
+from gridless.prediction.large.scoring import TileScorer
 from gridless.prediction.large.tiles import cut_tiles
 
 UTM = np.array([652_000.0, 6_862_000.0, 120.0])
@@ -130,22 +131,27 @@ def test_an_interrupted_prediction_continues(model, tmp_path, monkeypatch):
     arguments = {"points_in_memory": 2500, "probabilities": True}
     predict_in_tiles(model, source, reference, **arguments)
     scored = []
-    score = job._Tiles.score
+    score = TileScorer.score
 
-    def stop_at_third(self, number, progress):
+    def stop_at_third(self, model, loaded, *arguments):
         if len(scored) == 3:
             raise KeyboardInterrupt
-        scored.append(number)
-        score(self, number, progress)
+        scored.append(loaded.number)
+        return score(self, model, loaded, *arguments)
 
-    monkeypatch.setattr(job._Tiles, "score", stop_at_third)
+    monkeypatch.setattr(TileScorer, "score", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         predict_in_tiles(model, source, target, **arguments)
     assert not target.exists()
     with pytest.raises(ValueError, match="holds an interrupted prediction; --resume continues it"):
         predict_in_tiles(model, source, target, **arguments)
     again = []
-    monkeypatch.setattr(job._Tiles, "score", lambda self, n, show: again.append(n) or score(self, n, show))
+
+    def score_again(self, model, loaded, *arguments):
+        again.append(loaded.number)
+        return score(self, model, loaded, *arguments)
+
+    monkeypatch.setattr(TileScorer, "score", score_again)
     monkeypatch.setattr(job, "_store_points", lambda *arguments: pytest.fail("the points were stored already"))
     predict_in_tiles(model, source, target, **arguments, resume=True)
     assert not set(scored) & set(again)
@@ -178,11 +184,11 @@ def test_what_has_changed_is_not_continued(model, tmp_path, monkeypatch):
     source = tmp_path / "in.las"
     gl.write(source, scene())
 
-    def stop(self, number, progress):
+    def stop(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job._Tiles, "score", stop)
+        patch.setattr(TileScorer, "score", stop)
         with pytest.raises(KeyboardInterrupt):
             predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500)
     gl.write(source, scene(seed=1))
@@ -202,7 +208,7 @@ def test_a_full_disk_loses_nothing(model, tmp_path, monkeypatch):
         with pytest.raises(OSError, match=r"disk is full; .*--resume continues"):
             predict_in_tiles(model, source, target, points_in_memory=2500)
     assert not target.exists()
-    monkeypatch.setattr(job._Tiles, "score", lambda *arguments: pytest.fail("every tile was done"))
+    monkeypatch.setattr(TileScorer, "score", lambda *arguments: pytest.fail("every tile was done"))
     predict_in_tiles(model, source, target, points_in_memory=2500, resume=True)
     assert len(gl.read(target)) == 6000
 
@@ -240,6 +246,7 @@ def test_too_little_memory_says_how_much_is_needed(model, tmp_path):
     gl.write(tmp_path / "in.las", scene())
     with pytest.raises(ValueError, match=r"enough for 100; allow \d+\.\d times as much"):
         predict_in_tiles(model, tmp_path / "in.las", tmp_path / "out.las", points_in_memory=100)
+    assert not list(tmp_path.glob(".*")), "nothing that would be in the way of a second try"
 
 
 def test_features_that_need_the_whole_cloud_are_refused(model_of, tmp_path):
@@ -271,6 +278,7 @@ import sys
 from pathlib import Path
 import gridless as gl
 from gridless.prediction.large import job, predict_in_tiles
+from gridless.prediction.large.scoring import TileScorer
 job.CHUNK = 20_000
 model = gl.load_model(sys.argv[1])
 predict_in_tiles(model, Path(sys.argv[2]), Path(sys.argv[3]), points_in_memory=60_000)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +16,8 @@ from rich.text import Text
 from gridless.cli.model_argument import load_model_or_run, model_file
 from gridless.data import find_files
 from gridless.io import SUFFIXES
-from gridless.prediction import Clock, bytes_of, neighbors_of, predict_file
+from gridless.models import Network
+from gridless.prediction import Clock, Cluster, bytes_of, neighbors_of, predict_file
 
 
 def predict(
@@ -24,6 +29,7 @@ def predict(
     workers: int = 0,
     memory: str = "4GB",
     resume: bool = False,
+    cluster: str | None = None,
 ) -> int:
     """Label every point of files; LAS and LAZ get their classification replaced, other formats a column label.
 
@@ -38,8 +44,10 @@ def predict(
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class, as an extra dimension ``confidence``.
         workers: processes that prepare crops; 0 prepares them in between.
-        memory: amount to stay within, about (4GB, 800MB).
+        memory: amount to stay within, about (4GB, 800MB); on a cluster, each worker.
         resume: go on after an interruption; outputs newer than their input and the model are kept as they are.
+        cluster: label on a Ray cluster: ``ray://host:port``, ``auto`` for the one this machine belongs to, or ``local``
+            for a process on each core of this machine.
 
     Returns:
         The exit status, 0.
@@ -59,37 +67,72 @@ def predict(
     if is_folder:
         output.mkdir(parents=True, exist_ok=True)
     console = Console()
-    beside = neighbors_of(network, files)
     columns = (TextColumn("{task.description}"), BarColumn(), _PointsPerSecond(), TimeRemainingColumn())
-    for file, target, neighbors in zip(files, targets, beside, strict=True):
+    jobs = []
+    for file, target, neighbors in zip(files, targets, neighbors_of(network, files), strict=True):
         if resume and _is_newer(target, [file, model_file(model)]):
             console.print(f"kept: {target}", soft_wrap=True, markup=False, highlight=False)
-            continue
-        clock, start = Clock(), time.perf_counter()
-        with Progress(*columns, console=console) as bar:
-            shown = _Stages(bar, file.name)
-            predict_file(
-                network,
-                file,
-                target,
-                memory=allowed,
-                neighbors=neighbors,
-                probabilities=probabilities,
-                confidence=confidence,
-                workers=workers,
-                resume=resume,
-                progress=shown.update,
-                clock=clock,
+        else:
+            jobs.append(_Job(file, target, neighbors))
+    with _cluster(network, cluster if jobs else None) as scoring, Progress(*columns, console=console) as bar:
+
+        def label(job: _Job) -> None:
+            clock, start = Clock(), time.perf_counter()
+            with _Stages(bar, job.file.name) as shown:
+                predict_file(
+                    network,
+                    job.file,
+                    job.target,
+                    memory=allowed,
+                    neighbors=job.neighbors,
+                    probabilities=probabilities,
+                    confidence=confidence,
+                    workers=workers,
+                    scoring=scoring,
+                    resume=resume,
+                    progress=shown.update,
+                    clock=clock,
+                )
+            speed = shown.points / (time.perf_counter() - start)
+            stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.seconds.items())
+            console.print(
+                f"written: {job.target}\n  {shown.points:,} points, {speed:,.0f} points/s: {stages}",
+                soft_wrap=True,
+                markup=False,
+                highlight=False,
             )
-        speed = shown.points / (time.perf_counter() - start)
-        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.seconds.items())
-        console.print(f"written: {target}", soft_wrap=True, markup=False, highlight=False)
-        console.print(f"  {shown.points:,} points, {speed:,.0f} points/s: {stages}", soft_wrap=True, highlight=False)
+
+        if scoring is None:
+            for job in jobs:
+                label(job)
+        else:
+            # A small file is one tile: only several files together keep all workers busy.
+            with ThreadPoolExecutor(scoring.num_workers + 1) as threads:
+                for _ in threads.map(label, jobs):
+                    pass
     return 0
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A file to label, where to, and the files beside it."""
+
+    file: Path
+    target: Path
+    neighbors: Sequence[Path]
+
+
+@contextlib.contextmanager
+def _cluster(network: Network, address: str | None) -> Iterator[Cluster | None]:
+    if address is None:
+        yield None
+    else:
+        with Cluster(network, address) as cluster:
+            yield cluster
+
+
 class _Stages:
-    """A bar for each stage of one file."""
+    """A bar for each stage of one file, gone when the file is done."""
 
     def __init__(self, bar: Progress, name: str) -> None:
         self.bar, self.name, self.points = bar, name, 0
@@ -101,6 +144,13 @@ class _Stages:
             self._tasks[stage] = self.bar.add_task(f"{self.name}: {stage}", total=max(1, total))
         self.bar.update(self._tasks[stage], completed=done)
         self.points = total
+
+    def __enter__(self) -> _Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self._tasks.values():
+            self.bar.remove_task(task)
 
 
 def _is_newer(target: Path, sources: list[Path]) -> bool:

@@ -42,6 +42,12 @@ class WholeCloud:
         bounds = cloud.positions if len(cloud) else np.zeros((1, cloud.dim))
         return WholeCloud(bounds.min(axis=0), bounds.max(axis=0), lambda: [cloud])
 
+    def without_points(self) -> WholeCloud:
+        """A copy to send to other processes: it knows the surfaces computed so far and can compute no others."""
+        copy = WholeCloud(self.low, self.high, _no_blocks)
+        copy.surfaces = dict(self.surfaces)
+        return copy
+
     def center(self) -> NDArray[np.float64]:
         """Middle of the bounds [D]."""
         return (self.low + self.high) / 2
@@ -120,6 +126,10 @@ class WholeCloud:
                 left[index] -= sums[digit - 1] if digit else 0
                 prefixes[index] = (prefix << _DIGIT) | digit
         return _from_sortable(prefixes)
+
+
+def _no_blocks() -> Iterable[PointCloud]:
+    raise RuntimeError("this copy of a WholeCloud has no points; compute what is needed of them before it is made")
 
 
 def _sortable(values: NDArray[np.float64]) -> NDArray[np.uint64]:

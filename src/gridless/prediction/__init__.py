@@ -1,6 +1,7 @@
 """From a trained model and a cloud to a labelled cloud."""
 
 from gridless.prediction.clock import Clock
+from gridless.prediction.cluster import Cluster
 from gridless.prediction.files import neighbors_of, predict_file
 from gridless.prediction.memory import bytes_of
 from gridless.prediction.objects import object_probabilities
@@ -8,6 +9,7 @@ from gridless.prediction.predict import class_probabilities, input_settings, lab
 
 __all__ = [
     "Clock",
+    "Cluster",
     "bytes_of",
     "class_probabilities",
     "input_settings",

@@ -10,7 +10,7 @@ from torch import nn
 from gridless.io import can_stream_to, read, write
 from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
-from gridless.prediction.large import StageProgress, bounds_of, predict_in_tiles, side_by_side
+from gridless.prediction.large import Scoring, StageProgress, bounds_of, predict_in_tiles, side_by_side
 from gridless.prediction.memory import points_in
 from gridless.prediction.predict import input_settings, label_map, predict, require_point_labels
 
@@ -33,6 +33,7 @@ def predict_file(
     probabilities: bool = False,
     confidence: bool = False,
     workers: int = 0,
+    scoring: Scoring | None = None,
     resume: bool = False,
     progress: StageProgress = lambda stage, done, total: None,
     clock: Clock | None = None,
@@ -48,6 +49,7 @@ def predict_file(
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class.
         workers: processes that prepare crops.
+        scoring: who scores tiles instead of this process, such as a ``Cluster``.
         resume: go on with what an interrupted prediction of a large file left.
         progress: called with (stage, points done, all points).
         clock: adds up seconds by stage.
@@ -67,7 +69,9 @@ def predict_file(
             f"{source}: {num_points} points do not fit into the memory allowed, and {target.suffix} is not written in "
             "parts; allow more memory, or write .las, .laz or .ply"
         )
-    if num_points > limit or (neighbors and streams):
+    if scoring is not None and not streams:
+        raise ValueError(f"{target}: a cluster writes .las, .laz or .ply")
+    if num_points > limit or (neighbors and streams) or (scoring is not None and num_points > 0):
         predict_in_tiles(
             model,
             source,
@@ -77,6 +81,7 @@ def predict_file(
             probabilities=probabilities,
             confidence=confidence,
             workers=workers,
+            scoring=scoring,
             resume=resume,
             progress=progress,
             clock=clock,

@@ -2,5 +2,6 @@
 
 from gridless.prediction.large.job import StageProgress, predict_in_tiles
 from gridless.prediction.large.neighbors import bounds_of, side_by_side
+from gridless.prediction.large.scoring import Scoring
 
-__all__ = ["StageProgress", "bounds_of", "predict_in_tiles", "side_by_side"]
+__all__ = ["Scoring", "StageProgress", "bounds_of", "predict_in_tiles", "side_by_side"]

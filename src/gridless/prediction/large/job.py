@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gridless.cloud import PointCloud
-from gridless.data import IGNORED, CoveringCrops, WholeCloud
+from gridless.data import WholeCloud
 from gridless.io import create
 from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
-from gridless.prediction.crops import add_scores
 from gridless.prediction.large.ledger import Ledger
 from gridless.prediction.large.neighbors import points_around
 from gridless.prediction.large.results import Results
 from gridless.prediction.large.scores import TileScores
-from gridless.prediction.large.store import PointStore, StoreWriter, axis_cell, cells_of
+from gridless.prediction.large.scoring import LoadedTile, Scoring, TileScorer, score_here
+from gridless.prediction.large.store import PointStore, StoreWriter, cells_of
 from gridless.prediction.large.tiles import Tile, cut_tiles
 from gridless.prediction.predict import input_settings, label_map, temperature, tempered, with_predictions
 
@@ -43,6 +43,7 @@ def predict_in_tiles(
     confidence: bool = False,
     points_per_batch: int = 16_000,
     workers: int = 0,
+    scoring: Scoring | None = None,
     resume: bool = False,
     progress: StageProgress = lambda stage, done, total: None,
     clock: Clock | None = None,
@@ -61,6 +62,7 @@ def predict_in_tiles(
         confidence: also write the probability of the chosen class.
         points_per_batch: network points that go through the network together, about.
         workers: processes that prepare crops.
+        scoring: who scores the tiles with ``model``; by default this process.
         resume: go on with what an interrupted prediction left.
         progress: called with (stage, points done, all points).
         clock: adds up seconds by stage.
@@ -80,26 +82,29 @@ def predict_in_tiles(
         if not PointStore.exists(ledger.folder):
             with clock("reading"):
                 _store_points(model, source, neighbors, ledger.folder, edge, reach, len(labels.names), progress)
-        ledger.keep()
         store = PointStore.open(ledger.folder)
         tiles = cut_tiles(store.cells, store.counts, halo, points_in_memory)
+        ledger.keep()
         scores = TileScores(ledger.folder / f"scores-{points_in_memory}", len(labels.names))
         whole = WholeCloud(store.low, store.high, store.blocks)
-        work = _Tiles(model, str(source), store, whole, tiles, halo, scores, points_per_batch, workers, clock)
-        done = 0
-        for number, tile in enumerate(tiles):
-            inner = len(store.places(tile.low, tile.high, own=True))
-            if not scores.is_done(number):
+        work = _Tiles(store, tiles, halo, scores, clock)
+        scorer = TileScorer(inputs, str(source), whole, store.own_low, edge, points_per_batch)
+        inner = [len(store.places(tile.low, tile.high, own=True)) for tile in tiles]
+        unscored = [number for number in range(len(tiles)) if not scores.is_done(number)]
+        done = store.num_own - sum(inner[number] for number in unscored)
 
-                def show(crops: int, all_crops: int, done: int = done, inner: int = inner) -> None:
-                    progress("labeling", done + inner * crops // all_crops, store.num_own)
+        def show(tile: LoadedTile, crops: int, all_crops: int) -> None:
+            progress("labeling", done + inner[tile.number] * crops // all_crops, store.num_own)
 
-                work.score(number, show)
-            done += inner
+        progress("labeling", done, store.num_own)
+        scoring = partial(score_here, model, workers) if scoring is None else scoring
+        for tile, sums in scoring(scorer, work.load(unscored), show, clock):
+            work.keep(tile, sums)
+            done += inner[tile.number]
             progress("labeling", done, store.num_own)
         results = Results(ledger.folder / "probabilities.bin", len(labels.names))
         with clock("adding up"):
-            work.add_up(results)
+            work.add_up(results, temperature(model))
         with clock("writing"):
             with_columns = partial(with_predictions, labels=labels, probabilities=probabilities, confidence=confidence)
             # Within the folder, where a kill leaves nothing that the next run does not clear away.
@@ -110,61 +115,43 @@ def predict_in_tiles(
 
 @dataclass(frozen=True, eq=False)
 class _Tiles:
-    """The tiles of a store, and what it takes to score them."""
+    """The tiles of a store between the disk and whoever scores them."""
 
-    model: nn.Module
-    source: str
     store: PointStore
-    whole: WholeCloud
     tiles: list[Tile]
     halo: int
     scores: TileScores
-    points_per_batch: int
-    workers: int
     clock: Clock
 
-    def score(self, number: int, progress: Callable[[int, int], None]) -> None:
-        """Score the crops whose axes stand in a tile, and keep what they add to its points and those around it."""
-        inputs = input_settings(self.model)
-        pyramid: Any = self.model.pyramid_settings
-        tile, around = self.tiles[number], self.tiles[number].grown(self.halo)
-        with self.clock("loading tiles"):
-            places, records = self._in_file_order(around)
-            cloud = self.store.cloud(records)
-            del records
-        with self.clock("features"):
-            own = places < self.store.num_own
-            prepared = inputs.prepare(cloud, self.source, np.where(own, 0, IGNORED), self.whole)
-            low = self.store.own_low[: prepared.horizontal.shape[1]]
-            crops = CoveringCrops([prepared], inputs, pyramid, inputs.crop_radius, labelled_only=True, low=low)
-        crops.places = [place for place in crops.places if tile.holds(axis_cell(place[1], self.store.edge)[None])[0]]
-        sums = np.zeros((len(prepared), len(label_map(self.model).names)), np.float32)
-        add_scores(
-            self.model,
-            crops,
-            sums,
-            points_per_batch=self.points_per_batch,
-            workers=self.workers,
-            progress=progress,
-            clock=self.clock,
-        )
+    def load(self, numbers: Iterable[int]) -> Iterator[LoadedTile]:
+        """Tiles with their surroundings, one after the other."""
+        for number in numbers:
+            with self.clock("loading tiles"):
+                places, records = self._in_file_order(self.tiles[number].grown(self.halo))
+                cloud = self.store.cloud(records)
+                del records
+            yield LoadedTile(number, self.tiles[number], places, cloud, places < self.store.num_own)
+
+    def keep(self, loaded: LoadedTile, sums: NDArray[np.float32]) -> None:
+        """Keep what the crops of a tile add [n, classes] to its points and those around it."""
         with self.clock("keeping scores"):
-            touched = own & (sums > 0).any(axis=1)
-            cells = cells_of(cloud.positions, self.store.edge)
+            touched = loaded.own & (sums > 0).any(axis=1)
+            cells = cells_of(loaded.cloud.positions, self.store.edge)
+            around = loaded.tile.grown(self.halo)
             for target, other in enumerate(self.tiles):
                 if other.meets(around):
                     rows = np.flatnonzero(touched & other.holds(cells))
                     if len(rows):
-                        self.scores.add(number, target, places[rows], sums[rows])
-            self.scores.finish(number)
+                        self.scores.add(loaded.number, target, loaded.places[rows], sums[rows])
+            self.scores.finish(loaded.number)
 
-    def add_up(self, results: Results) -> None:
+    def add_up(self, results: Results, temperature: float) -> None:
         """Results of every point from what all tiles have added to it."""
         for number, tile in enumerate(self.tiles):
             places = self.store.places(tile.low, tile.high, own=True)
             sources = [source for source, other in enumerate(self.tiles) if other.meets(tile.grown(self.halo))]
             if len(places):
-                results.put(places, tempered(self.scores.sums(number, sources, places), temperature(self.model)))
+                results.put(places, tempered(self.scores.sums(number, sources, places), temperature))
 
     def _in_file_order(self, box: Tile) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Places and records in a box in the order of the file, so that means are rounded as in the whole cloud."""

@@ -45,6 +45,7 @@ class Ledger:
                     f"{self.folder} was begun with another model or other inputs, or they have changed since; "
                     "delete the folder to start again"
                 )
+            self.keep()
         else:
             self.folder.mkdir(exist_ok=True)
             with replaced_when_complete(self.folder / _ABOUT) as temporary:
