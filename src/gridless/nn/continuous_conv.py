@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from gridless.neighbors import Neighborhoods
+from gridless.neighbors import AllPairs, Neighborhoods
 from gridless.ops.convolution import continuous_conv
 from gridless.ops.convolution.kernel import Kernel, PairInputs
 
@@ -30,7 +31,8 @@ class ContinuousConv(nn.Module):
         bias: add a learned b [C_out].
         activation: of the hidden layers: "relu", "silu", "gelu" or "sine".
         factorized: the paper's cheaper kernels: a linear layer C_in → C_out, then one kernel value a channel.
-        scale: length, in the unit of the positions, that the MLP sees as 1; about the size of a support is best.
+        scale: length, in the unit of the positions, that the MLP sees as 1; about the size of a support is best. D
+            lengths, one an axis, make a metric of their own: |z / scale|, as for space and time.
         impl: see ``gridless.continuous_conv``.
 
     Raises:
@@ -59,7 +61,7 @@ class ContinuousConv(nn.Module):
         *,
         activation: str = "relu",
         factorized: bool = False,
-        scale: float = 1.0,
+        scale: float | Sequence[float] = 1.0,
         impl: str = "auto",
     ) -> None:
         super().__init__()
@@ -76,12 +78,15 @@ class ContinuousConv(nn.Module):
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"ContinuousConv: {name} must be one of {allowed}, got {value!r}")
-        if not scale > 0:
-            raise ValueError(f"ContinuousConv: scale must be positive, got {scale}")
+        scales = list(scale) if isinstance(scale, Sequence) else [scale] * dim
+        if len(scales) != dim or not all(length > 0 for length in scales):
+            raise ValueError(f"ContinuousConv: scale must be positive, one number or {dim}, got {scale}")
         self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
         self.hidden, self.activation = tuple(hidden), activation
         self.window, self.reduce, self.factorized = window, reduce, factorized
-        self.scale, self.impl = float(scale), impl
+        # Equal lengths are one number, so that extents stay in the unit of the positions.
+        self.scale = float(scales[0]) if len(set(scales)) == 1 else tuple(float(length) for length in scales)
+        self.impl = impl
 
         widths = (dim, *hidden)
         layers = [nn.Linear(before, after) for before, after in itertools.pairwise(widths)]
@@ -120,9 +125,10 @@ class ContinuousConv(nn.Module):
         features: Tensor,
         source_positions: Tensor,
         query_positions: Tensor,
-        neighborhoods: Neighborhoods,
+        neighborhoods: Neighborhoods | AllPairs,
         *,
         density: Tensor | None = None,
+        source_weights: Tensor | None = None,
         extents: Tensor | float | None = None,
     ) -> Tensor:
         """Convolve ``features`` at the sources to the queries.
@@ -131,9 +137,12 @@ class ContinuousConv(nn.Module):
             features: [N, C_in].
             source_positions: [N, D].
             query_positions: [M, D].
-            neighborhoods: supports of the M queries among the N sources.
+            neighborhoods: supports of the M queries among the N sources; ``AllPairs`` goes through the queries in
+                blocks and keeps none of their pairs for the backward pass.
             density: [N] sampling density at the sources, for ``reduce="density"``.
+            source_weights: [N] weights of a quadrature at the sources, for ``reduce="sum"``.
             extents: size of the supports for the window, one number or [M]; None takes each support's farthest pair.
+                In units of ``scale`` where that differs between the axes.
 
         Returns:
             [M, C_out].
@@ -150,23 +159,32 @@ class ContinuousConv(nn.Module):
         if self.linear is not None:
             features = self.linear(features)
         if extents is not None:
-            extents = extents / self.scale
-        out = continuous_conv(
-            features,
-            self._scaled(source_positions),
-            self._scaled(query_positions),
-            neighborhoods.indices,
-            neighborhoods.offsets,
-            self.weight,
-            basis=f"mlp_{self.activation}",
-            basis_parameters=self._basis_parameters(),
-            window=self.window or "none",
-            window_parameters=self._window_parameters(),
-            extents=extents,
-            density=density,
-            reduce=self.reduce,
-            impl=self.impl,
-        )
+            extents = self._scaled_extents(extents)
+        sources, queries = self._scaled(source_positions), self._scaled(query_positions)
+
+        def convolve(queries: Tensor, rows: Neighborhoods, extents: Tensor | float | None) -> Tensor:
+            return continuous_conv(
+                features,
+                sources,
+                queries,
+                rows.indices,
+                rows.offsets,
+                self.weight,
+                basis=f"mlp_{self.activation}",
+                basis_parameters=self._basis_parameters(),
+                window=self.window or "none",
+                window_parameters=self._window_parameters(),
+                extents=extents,
+                density=density,
+                source_weights=source_weights,
+                reduce=self.reduce,
+                impl=self.impl,
+            )
+
+        if isinstance(neighborhoods, AllPairs):
+            out = _convolve_all_pairs(convolve, neighborhoods, len(features), queries, extents)
+        else:
+            out = convolve(queries, neighborhoods, extents)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def kernel_at(self, relative_positions: Tensor, extents: Tensor | float | None = None) -> Tensor:
@@ -186,7 +204,7 @@ class ContinuousConv(nn.Module):
         if self.window is not None:
             if extents is None:
                 raise ValueError("kernel_at: a layer with a window needs the extents of the supports")
-            extents = torch.as_tensor(extents / self.scale, dtype=z.dtype, device=z.device).expand(len(z))
+            extents = torch.as_tensor(self._scaled_extents(extents), dtype=z.dtype, device=z.device).expand(len(z))
         kernel = Kernel(
             f"mlp_{self.activation}",
             tuple(self._basis_parameters()),
@@ -200,7 +218,12 @@ class ContinuousConv(nn.Module):
         return torch.einsum("eh,hco->eoc", phi, self.weight)
 
     def _scaled(self, positions: Tensor) -> Tensor:
+        if isinstance(self.scale, tuple):
+            return positions / positions.new_tensor(self.scale)
         return positions if self.scale == 1.0 else positions / self.scale
+
+    def _scaled_extents(self, extents: Tensor | float) -> Tensor | float:
+        return extents if isinstance(self.scale, tuple) else extents / self.scale
 
     def _basis_parameters(self) -> list[Tensor]:
         return list(self.kernel_layers.parameters())
@@ -211,5 +234,30 @@ class ContinuousConv(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.in_channels}, {self.out_channels}, dim={self.dim}, hidden={self.hidden}, window={self.window}, "
-            f"reduce={self.reduce}, activation={self.activation}, factorized={self.factorized}, scale={self.scale:g}"
+            f"reduce={self.reduce}, activation={self.activation}, factorized={self.factorized}, scale={self.scale}"
         )
+
+
+def _convolve_all_pairs(
+    convolve: Callable[[Tensor, Neighborhoods, Tensor | float | None], Tensor],
+    support: AllPairs,
+    num_sources: int,
+    queries: Tensor,
+    extents: Tensor | float | None,
+) -> Tensor:
+    """Blocks of queries one after the other; the backward pass makes each block's pairs again."""
+    if (support.num_sources, support.num_queries) != (num_sources, len(queries)):
+        raise ValueError(
+            f"ContinuousConv: AllPairs is of {support.num_sources} sources and {support.num_queries} queries, "
+            f"but there are {num_sources} and {len(queries)}"
+        )
+
+    def block(start: int, stop: int) -> Tensor:
+        of_rows = extents[start:stop] if isinstance(extents, Tensor) else extents
+        return convolve(queries[start:stop], support.rows(start, stop, queries.device), of_rows)
+
+    if not support.num_queries:
+        return block(0, 0)
+    return torch.cat(
+        [checkpoint(block, *ends, use_reentrant=False, preserve_rng_state=False) for ends in support.blocks()]
+    )
