@@ -63,7 +63,7 @@ class Meshes:
 
 
 class BoundaryToField(nn.Module):
-    """u(x) = q(x) MLP(∫ κ(x, y) dy over the boundary, x, distances), q the distance from the boundary, up to a bound."""
+    """u(x) = q(x) MLP(∫ κ(x, y) dy over the boundary, x, distances), q the bounded distance from the boundary."""
 
     def __init__(self, width: int = 64, hidden: tuple[int, ...] = (32, 32)) -> None:
         super().__init__()
