@@ -104,8 +104,10 @@ class ContinuousConv(nn.Module):
         self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
         self.hidden, self.activation = tuple(hidden), activation
         self.window, self.reduce, self.factorized = window, reduce, factorized
-        # Equal lengths are one number, so that extents stay in the unit of the positions.
-        self.scale = float(scales[0]) if len(set(scales)) == 1 else tuple(float(length) for length in scales)
+        # Where the axes differ, positions are divided by axis_scales and extents are in that unit already.
+        same = len(set(scales)) == 1
+        self.scale = float(scales[0]) if same else 1.0
+        self.axis_scales = None if same else tuple(float(length) for length in scales)
         self.impl = impl
 
         self.kernel_inputs, self.pair_features, self.basis = kernel_inputs, pair_features, basis
@@ -182,16 +184,16 @@ class ContinuousConv(nn.Module):
                 raise ValueError(f"ContinuousConv: {name} must be [{axes} = {width}], got shape {tuple(tensor.shape)}")
         if self.pair_features and isinstance(neighborhoods, AllPairs):
             raise ValueError("ContinuousConv: a kernel with pair_features needs Neighborhoods, got AllPairs")
-        width = None if pair_features is None else tuple(pair_features.shape)
+        given = None if pair_features is None else tuple(pair_features.shape)
         pairs = 0 if isinstance(neighborhoods, AllPairs) else neighborhoods.num_pairs
-        if width != ((pairs, self.pair_features) if self.pair_features else None):
+        if given != ((pairs, self.pair_features) if self.pair_features else None):
             raise ValueError(
-                f"ContinuousConv: pair_features must be [E = {pairs}, P = {self.pair_features}], got {width}"
+                f"ContinuousConv: pair_features must be [E = {pairs}, P = {self.pair_features}], got {given}"
             )
         if self.linear is not None:
             features = self.linear(features)
         if extents is not None:
-            extents = self._scaled_extents(extents)
+            extents = extents / self.scale
         sources, queries = self._scaled(source_positions), self._scaled(query_positions)
         basis, basis_parameters = self._basis_name(), self._basis_parameters()
         if pair_features is None:
@@ -246,7 +248,7 @@ class ContinuousConv(nn.Module):
         if self.window is not None:
             if extents is None:
                 raise ValueError("kernel_at: a layer with a window needs the extents of the supports")
-            extents = torch.as_tensor(self._scaled_extents(extents), dtype=z.dtype, device=z.device).expand(len(z))
+            extents = torch.as_tensor(extents / self.scale, dtype=z.dtype, device=z.device).expand(len(z))
         kernel = Kernel(
             self._basis_name(),
             tuple(self._basis_parameters()),
@@ -260,12 +262,9 @@ class ContinuousConv(nn.Module):
         return torch.einsum("eh,hco->eoc", phi, self.weight)
 
     def _scaled(self, positions: Tensor) -> Tensor:
-        if isinstance(self.scale, tuple):
-            return positions / positions.new_tensor(self.scale)
+        if self.axis_scales is not None:
+            return positions / positions.new_tensor(self.axis_scales)
         return positions if self.scale == 1.0 else positions / self.scale
-
-    def _scaled_extents(self, extents: Tensor | float) -> Tensor | float:
-        return extents if isinstance(self.scale, tuple) else extents / self.scale
 
     def _lifted(self, sources: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Positions in more dimensions, whose differences are what the kernel sees: (x, x, 0) - (y, 0, -y)."""
@@ -290,7 +289,7 @@ class ContinuousConv(nn.Module):
         family = f"hidden={self.hidden}, activation={self.activation}" if self.basis is None else self.basis.name
         return (
             f"{self.in_channels}, {self.out_channels}, dim={self.dim}, {family}, window={self.window}, "
-            f"reduce={self.reduce}, factorized={self.factorized}, scale={self.scale}, "
+            f"reduce={self.reduce}, factorized={self.factorized}, scale={self.axis_scales or self.scale}, "
             f"kernel_inputs={self.kernel_inputs}, pair_features={self.pair_features}"
         )
 
