@@ -12,7 +12,7 @@ from torch import Tensor
 from gridless.arguments import check_batch, check_positions
 from gridless.neighbors.neighborhoods import Neighborhoods
 
-_PAIRS_PER_BLOCK = 1 << 22
+_PAIRS_PER_BLOCK = 1 << 19
 
 
 @dataclass(frozen=True)
