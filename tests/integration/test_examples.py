@@ -2,11 +2,70 @@
 
 import math
 
+import torch
+
 import gridless as gl
-from examples import training_loop
+from examples import holed_poisson, molecular_energies, training_loop
 
 
 def test_training_loop(tmp_path):
     score = training_loop.main(steps=3, size=20.0, output=tmp_path / "model.safetensors")
     assert math.isfinite(score)
     assert gl.load_model(tmp_path / "model.safetensors").metadata["inputs"]["voxel_size"] == 0.5
+
+
+def test_holed_poisson_beats_the_mean_field(real_data, tmp_path):
+    error = holed_poisson.main(real_data, steps=120, picture=tmp_path / "fields.png")
+    assert error < 0.45
+    assert (tmp_path / "fields.png").stat().st_size > 10_000
+
+
+def test_the_splits_of_holed_poisson(real_data):
+    meshes = holed_poisson.Meshes.read(real_data)
+    for name, size in (("random", 90), ("far", 88)):
+        training, held_out = meshes.split(name)
+        assert len(training) == size
+        assert sorted([*training.tolist(), *held_out.tolist()]) == list(range(121))
+    assert (int(meshes.on_square.sum()), len(meshes.on_square)) == (135, 171)
+
+
+def test_molecular_energies_beat_the_composition(real_data, tmp_path):
+    error = molecular_energies.main(real_data, epochs=6, limit=300, picture=tmp_path / "energies.png")
+    assert error < 15.0
+    assert (tmp_path / "energies.png").stat().st_size > 5_000
+
+
+def test_forces_stand_in_a_loss():
+    """−∂E/∂R and the derivatives of a loss of it, against differences."""
+    torch.manual_seed(0)
+    network = molecular_energies.EnergyNetwork(channels=4, interactions=2, centers=5).double()
+    elements, molecule = torch.tensor([0, 1, 3, 2, 0]), torch.tensor([0, 0, 0, 1, 1])
+    positions = torch.randn(5, 3, dtype=torch.float64)
+
+    def energy(positions):
+        return network(elements, positions, molecule, 2).sum()
+
+    def loss():
+        return molecular_energies.forces(network, elements, positions, molecule, 2).square().sum()
+
+    def difference(function, tensor, place, step=1e-5):
+        with torch.no_grad():
+            tensor[place] += step
+        above = function().detach()
+        with torch.no_grad():
+            tensor[place] -= 2 * step
+        below = function().detach()
+        with torch.no_grad():
+            tensor[place] += step
+        return (above - below) / (2 * step)
+
+    force = molecular_energies.forces(network, elements, positions, molecule, 2)
+    torch.testing.assert_close(
+        force[2, 1], -difference(lambda: energy(positions), positions, (2, 1)), rtol=1e-6, atol=1e-8
+    )
+    # No force on a molecule as a whole.
+    torch.testing.assert_close(force[:3].sum(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-10, rtol=0)
+    weight = network.convolutions[0].weight
+    torch.testing.assert_close(
+        torch.autograd.grad(loss(), weight)[0][1, 2], difference(loss, weight, (1, 2)), rtol=1e-5, atol=1e-8
+    )

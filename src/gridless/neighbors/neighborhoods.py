@@ -72,6 +72,24 @@ class Neighborhoods:
         shift = torch.repeat_interleave(self.offsets[queries] - offsets[:-1], counts)
         return Neighborhoods(self.indices[shift + torch.arange(len(shift), device=shift.device)], offsets)
 
+    def select_pairs(self, kept: Tensor) -> Neighborhoods:
+        """The pairs where ``kept`` [E] bool is True, in the same rows."""
+        if kept.shape != self.indices.shape or kept.dtype != torch.bool:
+            raise ValueError(
+                f"Neighborhoods.select_pairs: kept must be bool [E = {self.num_pairs}], "
+                f"got {kept.dtype} {tuple(kept.shape)}"
+            )
+        kept_before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+        return Neighborhoods(self.indices[kept], kept_before[self.offsets])
+
+    @staticmethod
+    def from_lists(lists: Sequence[Sequence[int]]) -> Neighborhoods:
+        """Rows from one list of source indices a query, of any lengths."""
+        counts = torch.tensor([len(row) for row in lists], dtype=torch.int64)
+        return Neighborhoods.from_counts(
+            torch.tensor([source for row in lists for source in row], dtype=torch.int64), counts
+        )
+
     @staticmethod
     def from_edge_index(edge_index: Tensor, num_queries: int) -> Neighborhoods:
         """Rows from [2, E] pairs (source; query), in any order; pairs of a query keep theirs."""

@@ -1,5 +1,6 @@
 """Modules to build networks from."""
 
+from gridless.nn.bases import FourierFeatures, GaussianRadial, KernelBasis, KernelPoints, SplineGrid
 from gridless.nn.blocks import BottleneckBlock, ConvBlock, PointwiseBlock
 from gridless.nn.continuous_conv import ContinuousConv
 from gridless.nn.normalization import BatchNorm
@@ -11,8 +12,13 @@ __all__ = [
     "BottleneckBlock",
     "ContinuousConv",
     "ConvBlock",
+    "FourierFeatures",
+    "GaussianRadial",
     "GlobalPool",
+    "KernelBasis",
+    "KernelPoints",
     "PointwiseBlock",
     "Pool",
+    "SplineGrid",
     "Upsample",
 ]

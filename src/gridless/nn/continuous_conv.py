@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from gridless.neighbors import Neighborhoods
+from gridless.neighbors import AllPairs, Neighborhoods
+from gridless.nn.bases import KernelBasis
 from gridless.ops.convolution import continuous_conv
+from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel, PairInputs
+
+_INPUTS_PER_AXIS = {"offset": 1, "positions": 2, "both": 3}
 
 
 class ContinuousConv(nn.Module):
@@ -30,11 +35,17 @@ class ContinuousConv(nn.Module):
         bias: add a learned b [C_out].
         activation: of the hidden layers: "relu", "silu", "gelu" or "sine".
         factorized: the paper's cheaper kernels: a linear layer C_in → C_out, then one kernel value a channel.
-        scale: length, in the unit of the positions, that the MLP sees as 1; about the size of a support is best.
+        scale: length, in the unit of the positions, that the MLP sees as 1; about the size of a support is best. D
+            lengths, one an axis, make a metric of their own: |z / scale|, as for space and time.
+        kernel_inputs: what the kernel is a function of: "offset" (x_i - y_j), "positions" (x_i, y_j) or "both".
+        pair_features: how many numbers a pair, such as distances or edge attributes, the kernel sees beside them;
+            ``forward`` takes them. φ is then held for all pairs, [E, H].
+        basis: another family of kernels than the MLP, see ``gridless.nn.bases``; it replaces ``hidden`` and
+            ``activation``.
         impl: see ``gridless.continuous_conv``.
 
     Raises:
-        ValueError: a count is not positive, or an unknown window, activation or reduction.
+        ValueError: a count is not positive, an unknown choice, or a window on other kernel_inputs than offsets.
 
     Source:
         Wang et al., "Deep Parametric Continuous Convolutional Neural Networks", CVPR 2018, sections 3.1 and 3.2.
@@ -59,7 +70,10 @@ class ContinuousConv(nn.Module):
         *,
         activation: str = "relu",
         factorized: bool = False,
-        scale: float = 1.0,
+        scale: float | Sequence[float] = 1.0,
+        kernel_inputs: str = "offset",
+        pair_features: int = 0,
+        basis: KernelBasis | None = None,
         impl: str = "auto",
     ) -> None:
         super().__init__()
@@ -72,22 +86,37 @@ class ContinuousConv(nn.Module):
             "window": (window, (None, "gaussian", "polynomial")),
             "activation": (activation, ("relu", "silu", "gelu", "sine")),
             "reduce": (reduce, ("mean", "sum", "density")),
+            "kernel_inputs": (kernel_inputs, tuple(_INPUTS_PER_AXIS)),
         }
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"ContinuousConv: {name} must be one of {allowed}, got {value!r}")
-        if not scale > 0:
-            raise ValueError(f"ContinuousConv: scale must be positive, got {scale}")
+        scales = list(scale) if isinstance(scale, Sequence) else [scale] * dim
+        if len(scales) != dim or not all(length > 0 for length in scales):
+            raise ValueError(f"ContinuousConv: scale must be positive, got {scale} (one number, or {dim})")
+        if pair_features < 0:
+            raise ValueError(f"ContinuousConv: pair_features must not be negative, got {pair_features}")
+        if window is not None and kernel_inputs != "offset" and not pair_features:
+            raise ValueError(f"ContinuousConv: a window needs kernel_inputs='offset', got {kernel_inputs!r}")
+        inputs = dim * _INPUTS_PER_AXIS[kernel_inputs] + pair_features
+        if basis is not None and basis.dim not in (None, inputs):
+            raise ValueError(f"ContinuousConv: the basis is of {basis.dim} inputs, but the kernel has {inputs}")
         self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
         self.hidden, self.activation = tuple(hidden), activation
         self.window, self.reduce, self.factorized = window, reduce, factorized
-        self.scale, self.impl = float(scale), impl
+        # Where the axes differ, positions are divided by axis_scales and extents are in that unit already.
+        same = len(set(scales)) == 1
+        self.scale = float(scales[0]) if same else 1.0
+        self.axis_scales = None if same else tuple(float(length) for length in scales)
+        self.impl = impl
 
-        widths = (dim, *hidden)
-        layers = [nn.Linear(before, after) for before, after in itertools.pairwise(widths)]
+        self.kernel_inputs, self.pair_features, self.basis = kernel_inputs, pair_features, basis
+
+        widths = (inputs, *hidden)
+        layers = [nn.Linear(before, after) for before, after in itertools.pairwise(widths)] if basis is None else []
         self.kernel_layers = nn.ModuleList(layers)
         # One row a hidden unit and one for the bias of the MLP's last layer.
-        basis_width = widths[-1] + 1
+        basis_width = widths[-1] + 1 if basis is None else basis.width
         self.linear = nn.Linear(in_channels, out_channels, bias=False) if factorized else None
         shape = (basis_width, out_channels) if factorized else (basis_width, in_channels, out_channels)
         self.weight = nn.Parameter(torch.empty(shape))
@@ -120,9 +149,11 @@ class ContinuousConv(nn.Module):
         features: Tensor,
         source_positions: Tensor,
         query_positions: Tensor,
-        neighborhoods: Neighborhoods,
+        neighborhoods: Neighborhoods | AllPairs,
         *,
         density: Tensor | None = None,
+        source_weights: Tensor | None = None,
+        pair_features: Tensor | None = None,
         extents: Tensor | float | None = None,
     ) -> Tensor:
         """Convolve ``features`` at the sources to the queries.
@@ -131,9 +162,13 @@ class ContinuousConv(nn.Module):
             features: [N, C_in].
             source_positions: [N, D].
             query_positions: [M, D].
-            neighborhoods: supports of the M queries among the N sources.
+            neighborhoods: supports of the M queries among the N sources; ``AllPairs`` goes through the queries in
+                blocks and keeps none of their pairs for the backward pass.
             density: [N] sampling density at the sources, for ``reduce="density"``.
+            source_weights: [N] weights of a quadrature at the sources, for ``reduce="sum"``.
+            pair_features: [E, P] further inputs of the kernel, in the order of the pairs.
             extents: size of the supports for the window, one number or [M]; None takes each support's farthest pair.
+                In units of ``scale`` where that differs between the axes.
 
         Returns:
             [M, C_out].
@@ -147,26 +182,51 @@ class ContinuousConv(nn.Module):
         for name, (tensor, axes, width) in expected.items():
             if tensor.ndim != 2 or tensor.shape[1] != width:
                 raise ValueError(f"ContinuousConv: {name} must be [{axes} = {width}], got shape {tuple(tensor.shape)}")
+        if self.pair_features and isinstance(neighborhoods, AllPairs):
+            raise ValueError("ContinuousConv: a kernel with pair_features needs Neighborhoods, got AllPairs")
+        given = None if pair_features is None else tuple(pair_features.shape)
+        pairs = 0 if isinstance(neighborhoods, AllPairs) else neighborhoods.num_pairs
+        if given != ((pairs, self.pair_features) if self.pair_features else None):
+            raise ValueError(
+                f"ContinuousConv: pair_features must be [E = {pairs}, P = {self.pair_features}], got {given}"
+            )
         if self.linear is not None:
             features = self.linear(features)
         if extents is not None:
             extents = extents / self.scale
-        out = continuous_conv(
-            features,
-            self._scaled(source_positions),
-            self._scaled(query_positions),
-            neighborhoods.indices,
-            neighborhoods.offsets,
-            self.weight,
-            basis=f"mlp_{self.activation}",
-            basis_parameters=self._basis_parameters(),
-            window=self.window or "none",
-            window_parameters=self._window_parameters(),
-            extents=extents,
-            density=density,
-            reduce=self.reduce,
-            impl=self.impl,
-        )
+        sources, queries = self._scaled(source_positions), self._scaled(query_positions)
+        basis, basis_parameters = self._basis_name(), self._basis_parameters()
+        if pair_features is None:
+            sources, queries = self._lifted(sources, queries)
+        elif isinstance(neighborhoods, Neighborhoods):
+            seen_sources, seen_queries = self._lifted(sources, queries)
+            seen = seen_queries[neighborhoods.query_indices()] - seen_sources[neighborhoods.indices]
+            phi = BASES[basis].evaluate(torch.cat([seen, pair_features], dim=1), basis_parameters)
+            basis, basis_parameters = GIVEN, [phi]
+
+        def convolve(queries: Tensor, rows: Neighborhoods, extents: Tensor | float | None) -> Tensor:
+            return continuous_conv(
+                features,
+                sources,
+                queries,
+                rows.indices,
+                rows.offsets,
+                self.weight,
+                basis=basis,
+                basis_parameters=basis_parameters,
+                window=self.window or "none",
+                window_parameters=self._window_parameters(),
+                extents=extents,
+                density=density,
+                source_weights=source_weights,
+                reduce=self.reduce,
+                impl=self.impl,
+            )
+
+        if isinstance(neighborhoods, AllPairs):
+            out = _convolve_all_pairs(convolve, neighborhoods, len(features), queries, extents)
+        else:
+            out = convolve(queries, neighborhoods, extents)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def kernel_at(self, relative_positions: Tensor, extents: Tensor | float | None = None) -> Tensor:
@@ -180,15 +240,17 @@ class ContinuousConv(nn.Module):
             [E, C_out, C_in].
 
         Raises:
-            ValueError: the layer has a window and no extents are given.
+            ValueError: the layer has a window and no extents are given, or the kernel sees more than offsets.
         """
+        if self.kernel_inputs != "offset" or self.pair_features:
+            raise ValueError("kernel_at: this layer's kernel is not a function of the offset alone")
         z = self._scaled(relative_positions)
         if self.window is not None:
             if extents is None:
                 raise ValueError("kernel_at: a layer with a window needs the extents of the supports")
             extents = torch.as_tensor(extents / self.scale, dtype=z.dtype, device=z.device).expand(len(z))
         kernel = Kernel(
-            f"mlp_{self.activation}",
+            self._basis_name(),
             tuple(self._basis_parameters()),
             self.window or "none",
             tuple(self._window_parameters()),
@@ -200,16 +262,58 @@ class ContinuousConv(nn.Module):
         return torch.einsum("eh,hco->eoc", phi, self.weight)
 
     def _scaled(self, positions: Tensor) -> Tensor:
+        if self.axis_scales is not None:
+            return positions / positions.new_tensor(self.axis_scales)
         return positions if self.scale == 1.0 else positions / self.scale
 
+    def _lifted(self, sources: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions in more dimensions, whose differences are what the kernel sees: (x, x, 0) - (y, 0, -y)."""
+        if self.kernel_inputs == "offset":
+            return sources, queries
+        lifted_sources = [torch.zeros_like(sources), -sources]
+        lifted_queries = [queries, torch.zeros_like(queries)]
+        if self.kernel_inputs == "both":
+            lifted_sources, lifted_queries = [sources, *lifted_sources], [queries, *lifted_queries]
+        return torch.cat(lifted_sources, dim=1), torch.cat(lifted_queries, dim=1)
+
+    def _basis_name(self) -> str:
+        return f"mlp_{self.activation}" if self.basis is None else self.basis.name
+
     def _basis_parameters(self) -> list[Tensor]:
-        return list(self.kernel_layers.parameters())
+        return list(self.kernel_layers.parameters()) if self.basis is None else self.basis.basis_parameters()
 
     def _window_parameters(self) -> list[Tensor]:
         return [] if self.window_log_width is None else [self.window_log_width]
 
     def extra_repr(self) -> str:
+        family = f"hidden={self.hidden}, activation={self.activation}" if self.basis is None else self.basis.name
         return (
-            f"{self.in_channels}, {self.out_channels}, dim={self.dim}, hidden={self.hidden}, window={self.window}, "
-            f"reduce={self.reduce}, activation={self.activation}, factorized={self.factorized}, scale={self.scale:g}"
+            f"{self.in_channels}, {self.out_channels}, dim={self.dim}, {family}, window={self.window}, "
+            f"reduce={self.reduce}, factorized={self.factorized}, scale={self.axis_scales or self.scale}, "
+            f"kernel_inputs={self.kernel_inputs}, pair_features={self.pair_features}"
         )
+
+
+def _convolve_all_pairs(
+    convolve: Callable[[Tensor, Neighborhoods, Tensor | float | None], Tensor],
+    support: AllPairs,
+    num_sources: int,
+    queries: Tensor,
+    extents: Tensor | float | None,
+) -> Tensor:
+    """Blocks of queries one after the other; the backward pass makes each block's pairs again."""
+    if (support.num_sources, support.num_queries) != (num_sources, len(queries)):
+        raise ValueError(
+            f"ContinuousConv: AllPairs is of {support.num_sources} sources and {support.num_queries} queries, "
+            f"but there are {num_sources} and {len(queries)}"
+        )
+
+    def block(start: int, stop: int) -> Tensor:
+        of_rows = extents[start:stop] if isinstance(extents, Tensor) else extents
+        return convolve(queries[start:stop], support.rows(start, stop, queries.device), of_rows)
+
+    if not support.num_queries:
+        return block(0, 0)
+    return torch.cat(
+        [checkpoint(block, *ends, use_reentrant=False, preserve_rng_state=False) for ends in support.blocks()]
+    )

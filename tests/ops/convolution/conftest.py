@@ -72,6 +72,11 @@ def _basis_parameters(basis, dim, num_pairs, normal):
         "gaussian_radial": ([normal(4).abs(), 0.5 + normal(4).abs()], 4),
         # So wide that no pair is near the edge, where the correlation has a kink.
         "kernel_points": ([normal(4, dim), torch.tensor(20.0, dtype=torch.float64)], 4),
+        "fourier_mlp": ([normal(dim, 3), normal(4, 7), normal(4)], 5),
+        "radial_mlp": ([normal(4).abs(), 0.5 + normal(4).abs(), normal(3, 4), normal(3)], 4),
+        "spline_linear": ([normal(dim, 2), 0.5 + normal(dim).abs()], 2**dim),
+        "spline_quadratic": ([normal(dim, 2), 0.5 + normal(dim).abs()], 2**dim),
+        "spline_cubic": ([normal(dim, 2), 0.5 + normal(dim).abs()], 2**dim),
         "given": ([normal(num_pairs, 3)], 3),
     }[basis]
 

@@ -25,9 +25,26 @@ def phi_of_pair(basis, parameters, z, pair):
     if basis == "kernel_points":
         points, influence = parameters
         return torch.stack([(1 - (z - point).norm() / influence).clamp_min(0) for point in points])
+    if basis.startswith("spline"):
+        knots, spacings = parameters
+        spline = {"spline_linear": 1, "spline_quadratic": 2, "spline_cubic": 3}[basis]
+        factors = [[b_spline((z[d] - knot) / spacings[d], spline) for knot in knots[d]] for d in range(len(z))]
+        return torch.stack([torch.stack(product).prod() for product in itertools.product(*factors)])
+    if basis in ("fourier_mlp", "radial_mlp"):
+        features, num_parameters = {"fourier_mlp": ("fourier", 1), "radial_mlp": ("gaussian_radial", 2)}[basis]
+        z = phi_of_pair(features, parameters[:num_parameters], z, pair)
+        return phi_of_pair("mlp_silu", parameters[num_parameters:], z, pair)
     for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
         z = ACTIVATIONS[basis](weight @ z + bias)
     return torch.cat([z, z.new_ones(1)])
+
+
+def b_spline(u, degree):
+    """Cox and de Boor's recursion for the spline of uniform knots around 0."""
+    if degree == 0:
+        return ((u >= -0.5) & (u < 0.5)).to(u.dtype)
+    middle = (degree + 1) / 2
+    return ((middle + u) * b_spline(u + 0.5, degree - 1) + (middle - u) * b_spline(u - 0.5, degree - 1)) / degree
 
 
 def window_of_pair(window, parameters, distance, extent):

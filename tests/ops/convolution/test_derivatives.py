@@ -8,7 +8,17 @@ from gridless.ops.convolution import blocks
 
 RAGGED, UNIFORM = (2, 0, 3, 1), (2, 2, 2)
 SMALL = {"counts": RAGGED, "num_sources": 4, "in_channels": 2, "out_channels": 3, "dim": 2}
-SMOOTH = ["mlp_silu", "mlp_gelu", "mlp_sine", "fourier", "gaussian_radial", "kernel_points", "given"]
+SMOOTH = [
+    "mlp_silu",
+    "mlp_gelu",
+    "mlp_sine",
+    "fourier",
+    "gaussian_radial",
+    "kernel_points",
+    "fourier_mlp",
+    "radial_mlp",
+    "given",
+]
 
 
 def function_of_tensors(case, impl):

@@ -39,13 +39,15 @@ def continuous_conv(
     window_parameters: Sequence[Tensor] = (),
     extents: Tensor | float | None = None,
     density: Tensor | None = None,
+    source_weights: Tensor | None = None,
     reduce: str = "mean",
     impl: str = "auto",
 ) -> Tensor:
     """Parametric continuous convolution of any points to any points, over given supports.
 
     out_i = s_i Σ_{j in N(i)} g(x_i - y_j) f_j / p_j,  g(z) = w(|z| / extent_i) Σ_h φ_h(z) W_h, with s_i = 1/|N(i)|
-    for "mean" and "density", 1 for "sum"; p_j = 1 except for "density". Empty supports give zeros.
+    for "mean" and "density", 1 for "sum"; p_j = 1 except for "density". Empty supports give zeros. With source_weights
+    the sum is the quadrature Σ_j g(x_i - y_j) f_j w_j of the integral ∫ g(x_i - y) f(y) dy.
 
     Args:
         features: [N, C_in] f, in float64, float32, bfloat16 or float16; sums are taken in float32 or wider.
@@ -61,6 +63,8 @@ def continuous_conv(
         extents: size (> 0) of the supports in the unit of the positions, a number or [M]; None takes the distance
             to the farthest pair of each support. Only windows look at it.
         density: [N] sampling density p at the sources, for ``reduce="density"``.
+        source_weights: [N] weights w of a quadrature at the sources (areas, volumes, see ``gridless.quadrature``), for
+            ``reduce="sum"``.
         reduce: "mean" (Monte Carlo estimate under uniform sampling), "sum" or "density" (unbiased for known p).
         impl: "reference" (materializes the kernel), "blocked" (torch operations), "native" (compiled, on CPUs) or
             "auto", the fastest that can run these inputs.
@@ -97,6 +101,15 @@ def continuous_conv(
             )
         # Divided before rounding to the features' dtype: densities exceed what float16 can hold.
         features = (features / density[:, None]).to(features.dtype)
+    if source_weights is not None:
+        if reduce != "sum":
+            raise ValueError(f"continuous_conv: source_weights go with reduce='sum' only, got reduce={reduce!r}")
+        if source_weights.shape != features.shape[:1]:
+            raise ValueError(
+                f"continuous_conv: source_weights must be [N = {features.shape[0]}], "
+                f"got shape {tuple(source_weights.shape)}"
+            )
+        features = (features * source_weights[:, None]).to(features.dtype)
     device_type = features.device.type
     if torch.is_autocast_enabled(device_type) and features.dtype == torch.float32:
         features = features.to(torch.get_autocast_dtype(device_type))

@@ -134,8 +134,51 @@ def _kernel_points(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     return functional.relu(1.0 - _distance(z[:, None, :] - points) / influence)
 
 
+def _with_silu_layers(inputs: BasisFunction, num_inputs: int) -> BasisFunction:
+    """An MLP with SiLU on another basis; parameters = [those of the basis, V1 [H1, F], b1 [H1], ...]."""
+
+    def evaluate(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        return BASES["mlp_silu"].evaluate(inputs(z, parameters[:num_inputs]), parameters[num_inputs:])
+
+    return evaluate
+
+
+def _linear_spline(distance: Tensor) -> Tensor:
+    return (1.0 - distance).clamp_min(0.0)
+
+
+def _quadratic_spline(distance: Tensor) -> Tensor:
+    return torch.where(distance < 0.5, 0.75 - distance.square(), 0.5 * (1.5 - distance).clamp_min(0.0).square())
+
+
+def _cubic_spline(distance: Tensor) -> Tensor:
+    near = 2.0 / 3.0 - distance.square() + 0.5 * distance.pow(3)
+    return torch.where(distance < 1.0, near, (2.0 - distance).clamp_min(0.0).pow(3) / 6.0)
+
+
+def _spline_grid(spline: Callable[[Tensor], Tensor]) -> BasisFunction:
+    """Products over the axes of B-splines around the K knots of each axis, H = K^D, the last axis fastest.
+
+    Parameters = [knots [D, K], distance between knots [D]]; the linear one interpolates values on the grid.
+    """
+
+    def evaluate(z: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+        knots, spacings = parameters
+        factors = spline(((z[:, :, None] - knots) / spacings[:, None]).abs())
+        products = factors[:, 0]
+        for axis in range(1, z.shape[1]):
+            products = (products[:, :, None] * factors[:, axis, None, :]).flatten(1)
+        return products
+
+    return evaluate
+
+
 for _name, _activation in _ACTIVATIONS.items():
     _register_mlp(f"mlp_{_name}", _activation)
 register_basis("fourier", _fourier)
 register_basis("gaussian_radial", _gaussian_radial)
 register_basis("kernel_points", _kernel_points)
+register_basis("fourier_mlp", _with_silu_layers(_fourier, 1))
+register_basis("radial_mlp", _with_silu_layers(_gaussian_radial, 2))
+for _name, _spline in (("linear", _linear_spline), ("quadratic", _quadratic_spline), ("cubic", _cubic_spline)):
+    register_basis(f"spline_{_name}", _spline_grid(_spline))

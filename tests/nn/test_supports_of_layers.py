@@ -1,0 +1,78 @@
+"""The layer on all pairs, on stretched axes, and with weights of a quadrature."""
+
+import pytest
+import torch
+
+from gridless.neighbors import AllPairs, all_pairs, supports
+from gridless.nn import ContinuousConv
+
+
+def inputs(n=7, m=5, dim=2):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(n, 3, generator=generator), torch.randn(n, dim, generator=generator)]
+    tensors.append(torch.randn(m, dim, generator=generator))
+    return [tensor.double().requires_grad_() for tensor in tensors]
+
+
+@pytest.mark.parametrize("window", [None, "gaussian"])
+def test_all_pairs_in_blocks_equal_explicit_rows_with_first_and_second_derivatives(window, monkeypatch):
+    monkeypatch.setattr(supports.AllPairs.blocks, "__defaults__", (2 * 7,))
+    torch.manual_seed(0)
+    conv = ContinuousConv(3, 4, dim=2, hidden=(8,), activation="silu", window=window).double()
+    features, sources, queries = arguments = inputs()
+    explicit = all_pairs(torch.zeros(7, dtype=torch.int64), torch.zeros(5, dtype=torch.int64))
+    extents = torch.linspace(1, 2, 5, dtype=torch.float64)
+    wanted = [*arguments, *conv.parameters()]
+    results = []
+    for support in (AllPairs(7, 5), explicit):
+        out = conv(features, sources, queries, support, extents=extents if window else None)
+        first = torch.autograd.grad(out.sin().sum(), wanted, create_graph=True)
+        second = torch.autograd.grad(sum(grad.square().sum() for grad in first), wanted)
+        results.append([out, *first, *second])
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_all_pairs_of_other_sizes_are_refused():
+    with pytest.raises(ValueError, match="7 sources and 4 queries"):
+        ContinuousConv(3, 4, dim=2).double()(*inputs(), AllPairs(7, 4))
+
+
+def test_no_queries():
+    features, sources, _ = inputs()
+    assert ContinuousConv(3, 4, dim=2).double()(features, sources, sources[:0], AllPairs(7, 0)).shape == (0, 4)
+
+
+@pytest.mark.parametrize("window", [None, "polynomial"])
+def test_a_scale_for_each_axis_is_a_stretched_space(window):
+    torch.manual_seed(0)
+    stretched = ContinuousConv(3, 4, dim=2, window=window, scale=(2.0, 0.5)).double()
+    plain = ContinuousConv(3, 4, dim=2, window=window).double()
+    plain.load_state_dict(stretched.state_dict())
+    features, sources, queries = inputs()
+    scale = torch.tensor([2.0, 0.5], dtype=torch.float64)
+    extents = 3.0 if window else None
+    ours = stretched(features, sources, queries, AllPairs(7, 5), extents=extents)
+    expected = plain(features, sources / scale, queries / scale, AllPairs(7, 5), extents=extents)
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(stretched.kernel_at(queries, extents), plain.kernel_at(queries / scale, extents))
+
+
+@pytest.mark.parametrize("scale", [(1.0,), (1.0, 0.0), -1.0])
+def test_bad_scales(scale):
+    with pytest.raises(ValueError, match="scale must be positive"):
+        ContinuousConv(3, 4, dim=2, scale=scale)
+
+
+def test_source_weights_multiply_the_features():
+    torch.manual_seed(0)
+    conv = ContinuousConv(3, 4, dim=2, reduce="sum").double()
+    features, sources, queries = inputs()
+    weights = torch.rand(7, dtype=torch.float64)
+    ours = conv(features, sources, queries, AllPairs(7, 5), source_weights=weights)
+    torch.testing.assert_close(ours, conv(features * weights[:, None], sources, queries, AllPairs(7, 5)))
+    with pytest.raises(ValueError, match=r"source_weights must be \[N = 7\]"):
+        conv(features, sources, queries, AllPairs(7, 5), source_weights=weights[:3])
+    mean = ContinuousConv(3, 4, dim=2).double()
+    with pytest.raises(ValueError, match="reduce='sum' only"):
+        mean(features, sources, queries, AllPairs(7, 5), source_weights=weights)
