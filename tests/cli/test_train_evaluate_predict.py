@@ -75,9 +75,9 @@ def test_what_training_held_aside_can_be_scored(run, tmp_path, capsys):
     validated = gl.load_model(run / "model.safetensors").metadata["training"]["val_miou"]
     assert abs(scores["mean_iou"] - validated) < 0.1, "the same up to voxels and points"
     assert main(["evaluate", str(run), str(run.parent / "test.laz"), *words[2:]]) == 2
-    assert "takes no files" in capsys.readouterr().err
+    assert "takes no files" in words_of(capsys.readouterr().err)
     assert main(["evaluate", "airborne", "--validation", "--output", str(tmp_path)]) == 2
-    assert "needs a model that knows its recipe" in " ".join(capsys.readouterr().err.replace("│", "").split())
+    assert "needs a model that knows its recipe" in words_of(capsys.readouterr().err)
 
 
 def test_the_temperature_found_in_training_travels_with_the_model(run, job_folder):
