@@ -76,7 +76,10 @@ def test_what_training_held_aside_can_be_scored(run, tmp_path, capsys):
     assert abs(scores["mean_iou"] - validated) < 0.1, "the same up to voxels and points"
     assert main(["evaluate", str(run), str(run.parent / "test.laz"), *words[2:]]) == 2
     assert "takes no files" in words_of(capsys.readouterr().err)
-    assert main(["evaluate", "airborne", "--validation", "--output", str(tmp_path)]) == 2
+    model = gl.load_model(run / "model.safetensors")
+    del model.metadata["recipe"]
+    gl.save_model(tmp_path / "model.safetensors", model)
+    assert main(["evaluate", str(tmp_path / "model.safetensors"), "--validation"]) == 2
     assert "needs a model that knows its recipe" in words_of(capsys.readouterr().err)
 
 
