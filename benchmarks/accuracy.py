@@ -60,15 +60,17 @@ class Task:
     Args:
         title: of the table.
         recipe: name in recipes/; its data and labels are learned.
-        test: files scored.
         contenders: by the name that the table gives them.
+        test: files scored; by default those that the recipe keeps for testing.
+        validation: score what the training held aside, for data without a test part.
         train: files that trees learn from; the recipe's by default.
     """
 
     title: str
     recipe: str
-    test: list[str]
     contenders: dict[str, AccuracyContender]
+    test: list[str] | None = None
+    validation: bool = False
     train: list[str] | None = None
 
 
@@ -133,7 +135,8 @@ def _measure(name: str, label: str, task: Task, contender: AccuracyContender, se
         minutes = json.loads((run / "trained.json").read_text())["minutes"]
         model = load_model(run / MODEL_FILE)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        evaluate(run, [str(path) for path in find_files(task.test, _RECIPES)], output=run / name)
+        files = None if task.test is None else [str(path) for path in find_files(task.test, _RECIPES)]
+        evaluate(run, files, output=run / name, validation=task.validation)
         scores = json.loads((run / name / "scores.json").read_text())
     classes = ", ".join(f"{key} {value['iou']:.3f}" for key, value in scores["classes"].items())
     return AccuracyRow(
@@ -162,6 +165,7 @@ def _trained(task: Task, label: str, contender: AccuracyContender, seed: int, ru
 
 def _trees_scores(task: Task, contender: AccuracyContender, seed: int) -> dict[str, Any]:
     assert contender.trees is not None
+    assert task.test is not None
     recipe = load_recipe(_RECIPES / f"{task.recipe}.yaml")
     entries = task.train or [entry.files for entry in recipe.data.train]
     files = list(dict.fromkeys(find_files(entries, _RECIPES)))

@@ -62,6 +62,11 @@ def test_objects_are_learned(tmp_path, capsys):
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert scores["mean_class_accuracy"] == scores["overall_accuracy"] == 1.0
     assert sum(c["support"] for c in scores["classes"].values()) == 4
+    words = ["evaluate", str(tmp_path / "run"), "--validation", "--path", str(tmp_path / "moved")]
+    assert main([*words, "--output", str(tmp_path)]) == 0
+    held_aside = json.loads((tmp_path / "scores.json").read_text())
+    assert held_aside["overall_accuracy"] == 1.0
+    assert sum(c["support"] for c in held_aside["classes"].values()) == 2
     model = gl.load_model(tmp_path / "run" / "model.safetensors")
     accuracy, loss = (read_curves(tmp_path / "run")[name] for name in ("val_accuracy", "val_loss"))
     perfect = [step for step, score in zip(*accuracy, strict=True) if score == 1.0]

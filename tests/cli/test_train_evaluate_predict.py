@@ -65,6 +65,24 @@ def test_training_learns_and_evaluate_scores_every_labelled_point(run, capsys):
     assert (run / "confusion.png").stat().st_size > 1000
 
 
+def test_what_training_held_aside_can_be_scored(run, tmp_path, capsys):
+    words = ["evaluate", str(run), "--validation", "--output", str(tmp_path)]
+    assert main(words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    labelled = (gl.read(run.parent / "train.laz")["classification"] != 1).sum()
+    held = sum(c["support"] for c in scores["classes"].values())
+    assert abs(held - 0.15 * labelled) <= 1
+    validated = gl.load_model(run / "model.safetensors").metadata["training"]["val_miou"]
+    assert abs(scores["mean_iou"] - validated) < 0.1, "the same up to voxels and points"
+    assert main(["evaluate", str(run), str(run.parent / "test.laz"), *words[2:]]) == 2
+    assert "takes no files" in words_of(capsys.readouterr().err)
+    model = gl.load_model(run / "model.safetensors")
+    del model.metadata["recipe"]
+    gl.save_model(tmp_path / "model.safetensors", model)
+    assert main(["evaluate", str(tmp_path / "model.safetensors"), "--validation"]) == 2
+    assert "needs a model that knows its recipe" in words_of(capsys.readouterr().err)
+
+
 def test_the_temperature_found_in_training_travels_with_the_model(run, job_folder):
     temperature = gl.load_model(run / "model.safetensors").metadata["temperature"]
     assert temperature != 1.0

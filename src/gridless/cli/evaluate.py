@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from rich.console import Console
 from torchmetrics.classification import MulticlassCalibrationError
 
 from gridless.cli.model_argument import load_model_or_run
-from gridless.data import IGNORED, DataSet, settings_from_plain
+from gridless.data import IGNORED, PreparedCloud, settings_from_plain
 from gridless.io import replaced_when_complete
 from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
 from gridless.prediction import class_probabilities, input_settings, label_map, object_probabilities
+from gridless.training import Recipe, open_clouds
 from gridless.training.recipe import DataSettings
 from gridless.viewer import confusion_matrix_figure, percent, scores_table
 
@@ -31,6 +33,7 @@ def evaluate(
     files: list[str] | None = None,
     output: Path | None = None,
     path: Path | None = None,
+    validation: bool = False,
     workers: int = 0,
 ) -> int:
     """Score a model on every labelled point or object: accuracy, IoU, precision and recall per class, calibration.
@@ -41,6 +44,7 @@ def evaluate(
         output: folder for scores.json and confusion.png; by default the model's folder, or the current one for a
             network of the package.
         path: folder of the data set, if it is not where the training found it.
+        validation: score what the training held aside instead.
         workers: processes that prepare crops; 0 prepares them in between.
 
     Returns:
@@ -48,24 +52,16 @@ def evaluate(
     """
     network = load_model_or_run(model)
     labels = label_map(network)
-    plain = network.metadata.get("recipe", {}).get("data", {"train": []})
-    data = settings_from_plain(DataSettings, plain, "model.metadata.recipe.data")
-    if path is not None:
-        data = replace(data, path=str(path.resolve()))
-    entries = files or data.test
-    if not entries:
-        raise ValueError("evaluate: no files given, and the model's recipe names no test files (data.test)")
+    clouds, total = _held_aside(network, path, files) if validation else _named(network, path, files)
     folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder
     folder.mkdir(parents=True, exist_ok=True)
     scores: SegmentationScores | None = None
     calibration = MulticlassCalibrationError(len(labels.names), n_bins=15, ignore_index=IGNORED)
     console = Console()
     outcomes = _objects if network.task == "classification" else _points
-    data_set = data.open(labels)
-    paths = [file for entry in entries for file in data_set.files(entry)]
     with console.status("") as status:
-        for done, truth, probabilities in outcomes(network, data_set, paths, workers):
-            status.update(f"{done} of {len(paths)} files")
+        for done, truth, probabilities in outcomes(network, clouds, workers):
+            status.update(f"{done} of {total} files")
             part = SegmentationScores.from_labels(truth, probabilities.argmax(axis=1), labels.names)
             calibration.update(torch.from_numpy(probabilities), torch.from_numpy(truth))
             scores = part if scores is None else scores + part
@@ -87,22 +83,50 @@ def evaluate(
     return 0
 
 
+def _named(network: Network, path: Path | None, files: list[str] | None) -> tuple[Iterator[PreparedCloud], int]:
+    """The files given, or those that the recipe keeps for testing, and their number."""
+    plain = network.metadata.get("recipe", {}).get("data", {"train": []})
+    data = _moved(settings_from_plain(DataSettings, plain, "model.metadata.recipe.data"), path)
+    entries = files or data.test
+    if not entries:
+        raise ValueError("evaluate: no files given, and the model's recipe names no test files (data.test)")
+    inputs, labels = input_settings(network), label_map(network)
+    data_set = data.open(labels)
+    paths = [file for entry in entries for file in data_set.files(entry)]
+    return (data_set.prepare(file, inputs, labels) for file in paths), len(paths)
+
+
+def _held_aside(network: Network, path: Path | None, files: list[str] | None) -> tuple[Iterator[PreparedCloud], int]:
+    """What the training of the network validated on, split off again as its recipe says."""
+    if files:
+        raise ValueError("evaluate: --validation is for what the training held aside, and takes no files")
+    if "recipe" not in network.metadata:
+        raise ValueError("evaluate: --validation needs a model that knows its recipe; this one does not")
+    recipe = settings_from_plain(Recipe, network.metadata["recipe"], "model.metadata.recipe")
+    _, clouds = open_clouds(replace(recipe, data=_moved(recipe.data, path)))
+    held = clouds.validation
+    return (held[index] for index in range(len(held))), len(held)
+
+
+def _moved(data: DataSettings, path: Path | None) -> DataSettings:
+    return data if path is None else replace(data, path=str(path.resolve()))
+
+
 Outcomes = Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]
 
 
-def _points(network: Network, data_set: DataSet, paths: list[Path], workers: int) -> Outcomes:
-    """Files done, and classes and probabilities of one file's points."""
-    for done, path in enumerate(paths, 1):
-        cloud = data_set.prepare(path, input_settings(network), label_map(network))
+def _points(network: Network, clouds: Iterator[PreparedCloud], workers: int) -> Outcomes:
+    """Clouds done, and classes and probabilities of one cloud's points."""
+    for done, cloud in enumerate(clouds, 1):
         if len(cloud):
             assert cloud.labels is not None
             yield done, cloud.labels, class_probabilities(network, cloud, workers=workers)
 
 
-def _objects(network: Network, data_set: DataSet, paths: list[Path], workers: int) -> Outcomes:
-    """Files done, and classes and probabilities of a few objects."""
-    for start in range(0, len(paths), _OBJECTS_TOGETHER):
-        together = paths[start : start + _OBJECTS_TOGETHER]
-        clouds = [data_set.prepare(path, input_settings(network), label_map(network)) for path in together]
-        truth = np.array([IGNORED if cloud.labels is None else cloud.labels[0] for cloud in clouds])
-        yield start + len(together), truth, object_probabilities(network, clouds)
+def _objects(network: Network, clouds: Iterator[PreparedCloud], workers: int) -> Outcomes:
+    """Clouds done, and classes and probabilities of a few objects."""
+    done = 0
+    while together := list(islice(clouds, _OBJECTS_TOGETHER)):
+        done += len(together)
+        truth = np.array([IGNORED if cloud.labels is None else cloud.labels[0] for cloud in together])
+        yield done, truth, object_probabilities(network, together)

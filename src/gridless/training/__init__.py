@@ -1,5 +1,6 @@
 """Recipes and the training loop; the only place that imports lightning."""
 
+from gridless.training.clouds import open_clouds
 from gridless.training.curves import read_curves
 from gridless.training.fit import TrainedRun, fit
 from gridless.training.layout import MODEL_FILE, RECIPE_FILE
@@ -16,6 +17,7 @@ __all__ = [
     "TrainingFiles",
     "fit",
     "load_recipe",
+    "open_clouds",
     "read_curves",
     "threads_beside_workers",
     "write_recipe",

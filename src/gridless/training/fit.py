@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -14,25 +13,14 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from gridless.data import (
-    CoveringCrops,
-    DataSet,
-    PreparedCloud,
-    StreamedClouds,
-    StreamedCrops,
-    TrainingCrops,
-    hold_out_files,
-    hold_out_strips,
-    plain_from_settings,
-)
-from gridless.errors import ReadError
+from gridless.data import plain_from_settings
 from gridless.io import is_full_disk, replaced_when_complete
 from gridless.models import build_model, save_model
-from gridless.models.base import Network
 from gridless.training.checkpoints import WholeCheckpoints
+from gridless.training.clouds import open_clouds
 from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, MODEL_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError, NetworkTraining
-from gridless.training.recipe import Recipe, TrainingFiles, write_recipe
+from gridless.training.recipe import Recipe, write_recipe
 from gridless.training.threads import threads_beside_workers
 
 # Named beforehand: for a column that it does not know, the logger empties the table and writes it anew, and a kill in
@@ -79,16 +67,7 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_ba
     last = run / "checkpoints" / "last.ckpt"
     if last.exists() and not resume:
         raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
-    if not recipe.data.train:
-        raise ValueError("data.train names nothing")
-    data_set = recipe.data.open(recipe.labels)
-    clouds: _Files | _Streamed
-    if recipe.data.data_set == "files":
-        recipe, clouds = _files(recipe, data_set, skip_bad)
-    elif skip_bad:
-        raise ValueError("skip_bad is for files: the clouds of a data set are read while the training runs")
-    else:
-        clouds = _streamed(recipe, data_set)
+    recipe, clouds = open_clouds(recipe, skip_bad)
     _quiet_lightning()
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     names = recipe.labels.names
@@ -96,6 +75,7 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_ba
         recipe.network.name,
         **{"in_channels": clouds.training[0].features.shape[1], "num_classes": len(names), **recipe.network.config},
     )
+    data_set = recipe.data.open(recipe.labels)
     if model.task != data_set.task:
         raise ValueError(f"network {model.name} is for {model.task}, {data_set.title} is data for {data_set.task}")
     model.metadata = {
@@ -125,107 +105,6 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_ba
             f"the disk is full (writing {error.filename or run}); {rest}: make room, then continue with --resume"
         ) from error
     return TrainedRun(run, export.best, module.score_name, trainer.global_step, module.seconds / 60)
-
-
-@dataclass(frozen=True)
-class _Files:
-    """Clouds in memory: crops around any of their points, validated on every labelled point."""
-
-    training: list[PreparedCloud]
-    validation: list[PreparedCloud]
-
-    def crops(self, recipe: Recipe, model: Network) -> tuple[TrainingCrops, CoveringCrops]:
-        inputs, pyramid = recipe.inputs, model.pyramid_settings
-        training = TrainingCrops(
-            self.training,
-            recipe.labels.names,
-            inputs,
-            pyramid,
-            recipe.sampler,
-            recipe.augmentation,
-            recipe.seed,
-            length=recipe.schedule.steps * recipe.schedule.crops_per_step,
-            shares=recipe.data.shares,
-        )
-        return training, CoveringCrops(self.validation, inputs, pyramid, inputs.crop_radius, labelled_only=True)
-
-
-@dataclass(frozen=True)
-class _Streamed:
-    """Clouds that are read when they are needed, validated on fixed random crops or on every object."""
-
-    training: StreamedClouds
-    validation: StreamedClouds
-
-    def crops(self, recipe: Recipe, model: Network) -> tuple[StreamedCrops, StreamedCrops]:
-        whole = self.training.data_set.task == "classification"
-        schedule, classes = recipe.schedule, recipe.labels.names
-        inputs, pyramid = recipe.inputs, model.pyramid_settings
-        training = StreamedCrops(
-            self.training,
-            classes,
-            inputs,
-            pyramid,
-            recipe.sampler,
-            recipe.augmentation,
-            recipe.seed,
-            length=schedule.steps * schedule.crops_per_step,
-        )
-        number = len(self.validation) if whole else recipe.data.validation_crops
-        sampler = dataclasses.replace(recipe.sampler, crops_per_cloud=1)
-        validation = StreamedCrops(self.validation, classes, inputs, pyramid, sampler, None, recipe.seed, number)
-        return training, validation
-
-
-def _files(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> tuple[Recipe, _Files]:
-    """The recipe with the files that could be read, and their clouds."""
-    data = recipe.data
-    training = _load("data.train", data.train, recipe, data_set, skip_bad)
-    validation = _load("data.validation", [TrainingFiles(file) for file in data.validation], recipe, data_set, skip_bad)
-    used = dataclasses.replace(
-        data, train=[entry for entry, _ in training], validation=[entry.files for entry, _ in validation]
-    )
-    recipe, clouds = dataclasses.replace(recipe, data=used), [cloud for _, cloud in training]
-    if validation:
-        return recipe, _Files(clouds, [cloud for _, cloud in validation])
-    return recipe, _Files(*hold_out_strips(clouds, data.validation_fraction))
-
-
-def _load(
-    place: str, entries: list[TrainingFiles], recipe: Recipe, data_set: DataSet, skip_bad: bool
-) -> list[tuple[TrainingFiles, PreparedCloud]]:
-    loaded = []
-    for entry in entries:
-        try:
-            cloud = data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.density)
-        except (ReadError, OSError) as error:
-            if not skip_bad:
-                problem, where = (error.problem, error.where) if isinstance(error, ReadError) else (str(error), None)
-                raise ReadError(entry.files, f"{problem}; --skip-bad leaves such files out", where) from error
-            warnings.warn(f"{place}: left out, as it cannot be read: {error}", stacklevel=4)
-        else:
-            loaded.append((entry, cloud))
-    if entries and not loaded:
-        raise ValueError(f"{place}: none of its {len(entries)} files can be read")
-    return loaded
-
-
-def _streamed(recipe: Recipe, data_set: DataSet) -> _Streamed:
-    data = recipe.data
-
-    def files(parts: list[str]) -> list[Path]:
-        return [file for part in parts for file in data_set.files(part)]
-
-    def clouds(paths: list[Path]) -> StreamedClouds:
-        cache = None if data.cache is None else Path(data.cache)
-        return StreamedClouds(data_set, paths, recipe.inputs, recipe.labels, cache)
-
-    training, validation = files([entry.files for entry in data.train]), files(data.validation)
-    if not validation:
-        strata = [data_set.stratum(file) for file in training]
-        groups = [data_set.group(file) for file in training]
-        training, validation = hold_out_files(training, strata, groups, data.validation_fraction, recipe.seed)
-    return _Streamed(clouds(training), clouds(validation))
 
 
 def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progress_bar: bool) -> L.Trainer:
