@@ -39,8 +39,7 @@ class Cluster:
         ConnectionError: no cluster at this address.
 
     Example:
-        >>> # needs: a cluster and a trained model
-        >>> with Cluster(model, "ray://head:10001") as cluster:
+        >>> with Cluster(model, "ray://head:10001") as cluster:  # doctest: +SKIP
         ...     predict_file(model, source, target, memory=4 * 10**9, scoring=cluster)
     """
 
