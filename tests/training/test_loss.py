@@ -1,15 +1,12 @@
 """What the loss is an average over."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch.nn import functional as F
 
 from gridless import Pyramid, PyramidSettings
 from gridless.data import Batch
-from gridless.training.module import NetworkTraining
-from gridless.training.recipe import ScheduleSettings
+from gridless.training.loss import cross_entropy_parts
 
 
 @pytest.fixture
@@ -25,10 +22,8 @@ def batch():
 
 
 def loss(batch, logits, average, weights=(1.0, 3.0)):
-    training = SimpleNamespace(
-        schedule=ScheduleSettings(loss_average=average), class_weights=torch.tensor(weights, dtype=torch.float32)
-    )
-    return NetworkTraining._loss(training, logits, batch, 0.1)
+    total, weight = cross_entropy_parts(logits, batch, torch.tensor(weights), average, 0.1)
+    return total / weight
 
 
 def test_an_average_over_crops_counts_each_labelled_crop_once(batch):
@@ -50,3 +45,12 @@ def test_an_average_over_points_counts_each_labelled_point_once(batch):
     logits = torch.randn(105, 2, generator=torch.Generator().manual_seed(2))
     expected = F.cross_entropy(logits, batch.labels, torch.tensor([1.0, 3.0]), ignore_index=-1, label_smoothing=0.1)
     assert loss(batch, logits, "points").item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_nothing_labelled_is_a_loss_of_nothing(batch):
+    logits = torch.randn(105, 2, requires_grad=True)
+    unlabelled = Batch(batch.features, torch.full_like(batch.labels, -1), batch.pyramid)
+    for average in ("points", "crops"):
+        total, weight = cross_entropy_parts(logits, unlabelled, torch.ones(2), average)
+        assert (total.item(), weight.item()) == (0.0, 0.0)
+        assert not torch.autograd.grad(total, logits)[0].any()

@@ -3,7 +3,7 @@
 from gridless.nn.bases import FourierFeatures, GaussianRadial, KernelBasis, KernelPoints, SplineGrid
 from gridless.nn.blocks import BottleneckBlock, ConvBlock, PointwiseBlock
 from gridless.nn.continuous_conv import ContinuousConv
-from gridless.nn.normalization import BatchNorm
+from gridless.nn.normalization import BatchNorm, synchronize_normalization
 from gridless.nn.pooling import GlobalPool, Pool
 from gridless.nn.upsampling import Upsample
 
@@ -21,4 +21,5 @@ __all__ = [
     "Pool",
     "SplineGrid",
     "Upsample",
+    "synchronize_normalization",
 ]

@@ -5,6 +5,7 @@ from gridless.training.curves import read_curves
 from gridless.training.fit import TrainedRun, fit
 from gridless.training.layout import MODEL_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError
+from gridless.training.processes import is_first_process
 from gridless.training.recipe import Recipe, TrainingFiles, load_recipe, write_recipe
 from gridless.training.threads import threads_beside_workers
 
@@ -16,6 +17,7 @@ __all__ = [
     "TrainedRun",
     "TrainingFiles",
     "fit",
+    "is_first_process",
     "load_recipe",
     "open_clouds",
     "read_curves",

@@ -8,6 +8,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
@@ -20,6 +21,7 @@ from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.clouds import open_clouds
 from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, MODEL_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError, NetworkTraining
+from gridless.training.processes import is_first_process, trainer_placement
 from gridless.training.recipe import Recipe, write_recipe
 from gridless.training.threads import threads_beside_workers
 
@@ -48,7 +50,13 @@ class TrainedRun:
     minutes: float
 
 
-def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_bad: bool = False) -> TrainedRun:
+def fit(
+    recipe: Recipe,
+    resume: bool = False,
+    progress_bar: bool = True,
+    skip_bad: bool = False,
+    devices: int | None = None,
+) -> TrainedRun:
     """Train as the recipe says.
 
     Args:
@@ -56,6 +64,8 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_ba
         resume: continue from the last checkpoint in the output folder; begin anew if there is none.
         progress_bar: show one.
         skip_bad: leave files out that cannot be read, with a warning; the run's recipe names the others.
+        devices: processes on this machine that divide the crops of each step among them, one a GPU or else on the CPU;
+            by default as many as torchrun or SLURM started, or one.
 
     Raises:
         FileExistsError: the output folder has a training already, and ``resume`` is false.
@@ -86,16 +96,18 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_ba
     schedule = recipe.schedule
     module = NetworkTraining(model, names, schedule, *clouds.crops(recipe, model))
     run.mkdir(parents=True, exist_ok=True)
-    with replaced_when_complete(run / RECIPE_FILE) as temporary:
-        write_recipe(temporary, recipe)
+    if is_first_process():
+        with replaced_when_complete(run / RECIPE_FILE) as temporary:
+            write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)
-    trainer = _trainer(recipe, run, export, module.score_name, progress_bar)
+    trainer = _trainer(recipe, run, export, module.score_name, progress_bar, trainer_placement(devices))
     try:
         with threads_beside_workers(schedule.workers):
             trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     except DivergedError as error:
-        with replaced_when_complete(run / DIVERGED_FILE) as temporary:
-            temporary.write_text(json.dumps({"step": error.step, "crops": error.crops}, indent=2), encoding="utf-8")
+        if is_first_process():
+            with replaced_when_complete(run / DIVERGED_FILE) as temporary:
+                temporary.write_text(json.dumps({"step": error.step, "crops": error.crops}, indent=2), encoding="utf-8")
         raise
     except OSError as error:
         if not is_full_disk(error):
@@ -107,7 +119,9 @@ def fit(recipe: Recipe, resume: bool = False, progress_bar: bool = True, skip_ba
     return TrainedRun(run, export.best, module.score_name, trainer.global_step, module.seconds / 60)
 
 
-def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progress_bar: bool) -> L.Trainer:
+def _trainer(
+    recipe: Recipe, run: Path, export: Callback, score_name: str, progress_bar: bool, placement: dict[str, Any]
+) -> L.Trainer:
     schedule = recipe.schedule
     curves, checkpoints = run / CURVES_FOLDER, run / "checkpoints"
     # Every part of a resumed training writes its own version_k; read_curves puts them together.
@@ -125,7 +139,8 @@ def _trainer(recipe: Recipe, run: Path, export: Callback, score_name: str, progr
         callbacks.append(RichProgressBar())
     return L.Trainer(
         accelerator="auto",
-        devices=1,
+        **placement,
+        use_distributed_sampler=False,  # the loaders know their process's part
         # Not max_steps: with it Lightning ends the last finished epoch once more when it resumes.
         max_epochs=math.ceil(schedule.steps / schedule.steps_per_epoch),
         reload_dataloaders_every_n_epochs=1,
@@ -154,8 +169,11 @@ class _ExportBest(Callback):
         assert isinstance(pl_module, NetworkTraining)
         score = float(trainer.callback_metrics[pl_module.score_name])
         loss = float(trainer.callback_metrics["val_loss"])
-        if (score, -loss) > (self.best, -self.loss) or not self.path.exists():
+        missing = trainer.strategy.broadcast(not self.path.exists())
+        if (score, -loss) > (self.best, -self.loss) or missing:
             self.best, self.loss = score, loss
+            if not trainer.is_global_zero:
+                return
             model = pl_module.exported_model
             model.metadata = {
                 **pl_module.model.metadata,

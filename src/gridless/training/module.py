@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from functools import partial
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -19,8 +17,17 @@ from gridless.data import IGNORED, Batch, CoveringCrops, Crop, StreamedCrops, Tr
 from gridless.errors import GridlessError
 from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
+from gridless.nn import synchronize_normalization
 from gridless.training.calibration import fit_temperature
 from gridless.training.layout import DIVERGED_FILE
+from gridless.training.loss import cross_entropy_parts
+from gridless.training.processes import (
+    concatenate_over_processes,
+    num_processes,
+    process_index,
+    share_of,
+    sum_over_processes,
+)
 from gridless.training.recipe import ScheduleSettings
 
 # One number is fitted; more points would only cost memory.
@@ -62,6 +69,9 @@ def one_cycle(progress: float, warmup: float) -> float:
 class NetworkTraining(L.LightningModule):
     """Trains a network on random crops or objects, and scores it on fixed ones.
 
+    Several processes divide the crops of a step among them. Loss, statistics of batch normalization, gradients and
+    scores are those of all crops together, as if one process had seen them.
+
     Args:
         model: maps (features, pyramid) to logits.
         class_names: of the logits.
@@ -84,12 +94,13 @@ class NetworkTraining(L.LightningModule):
         self.averaged: AveragedModel | None = None
         if schedule.average_decay:
             average = get_ema_multi_avg_fn(schedule.average_decay)
-            self.averaged = AveragedModel(model, multi_avg_fn=average)
+            self.averaged = AveragedModel(model, multi_avg_fn=average).requires_grad_(False)
         self.class_weights: Tensor
         self.register_buffer("class_weights", torch.tensor(schedule.loss_weights(class_names)), persistent=False)
         self.seconds_before = 0.0
         self._started = time.monotonic()
         self.temperature = 1.0
+        self._losses: list[Tensor] = []
         self._outcomes: list[tuple[Tensor, Tensor]] = []
         self._calibration: list[tuple[Tensor, Tensor]] = []
 
@@ -114,12 +125,17 @@ class NetworkTraining(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self._started = time.monotonic()
+        if num_processes() > 1:
+            synchronize_normalization(self)
 
     def progress(self) -> float:
         """Part of the schedule that is done, by steps or by the time limit, whichever is further."""
         by_steps = self.trainer.global_step / self.schedule.steps
         limit = self.schedule.time_limit
-        return by_steps if limit is None else max(by_steps, self.seconds / (60 * limit))
+        if limit is None:
+            return by_steps
+        seconds: float = self.trainer.strategy.broadcast(self.seconds)  # clocks differ; all have to stop together
+        return max(by_steps, seconds / (60 * limit))
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The crops of the next epoch, which begins at the current step."""
@@ -130,9 +146,14 @@ class NetworkTraining(L.LightningModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation crops, always in the same order."""
         crops: Dataset[Any] = self.validation_crops
+        mine = range(process_index(), len(self.validation_crops), num_processes())
+        if not mine:
+            raise ValueError(
+                f"{num_processes()} processes are too many for {len(self.validation_crops)} crops to validate"
+            )
         return DataLoader(
-            crops,
-            self.schedule.crops_per_step,
+            Subset(crops, mine),
+            share_of(self.schedule.crops_per_step),
             collate_fn=_batches_only,
             num_workers=self.schedule.workers,
         )
@@ -147,7 +168,9 @@ class NetworkTraining(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout too is a function of seed and step alone, so that a resumed training draws what a whole one does.
-        drawn = np.random.SeedSequence((self.training_crops.seed, self.trainer.global_step)).generate_state(1)
+        # Processes after the first draw others.
+        entropy = (self.training_crops.seed, self.trainer.global_step, *([process_index()] * (process_index() > 0)))
+        drawn = np.random.SeedSequence(entropy).generate_state(1)
         torch.manual_seed(int(drawn[0]))
         rate = self.schedule.learning_rate * one_cycle(self.progress(), self.schedule.warmup)
         for optimizer in self.trainer.optimizers:
@@ -155,7 +178,10 @@ class NetworkTraining(L.LightningModule):
                 group["lr"] = rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(self.model(batch.features, batch.pyramid), batch, self.schedule.label_smoothing)
+        logits = self.model(batch.features, batch.pyramid)
+        total, weight = self._loss_parts(logits, batch, self.schedule.label_smoothing)
+        total_of_all, weight_of_all = sum_over_processes(torch.stack([total, weight]))
+        loss = total_of_all / _or_one(weight_of_all)
         if not torch.isfinite(loss):
             step, crops = self.trainer.global_step, self._crops_of_step()
             names = sorted({crop["file"] for crop in crops})
@@ -166,8 +192,8 @@ class NetworkTraining(L.LightningModule):
                 step,
                 crops,
             )
-        self.log("train_loss", loss.detach(), prog_bar=True, on_step=True, batch_size=len(batch.labels))
-        return loss
+        self.log("train_loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.labels))
+        return total * num_processes() / _or_one(weight_of_all)  # gradients are averaged over the processes
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.averaged is not None:
@@ -187,8 +213,7 @@ class NetworkTraining(L.LightningModule):
         logits = self.exported_model(batch.features, batch.pyramid)
         known = batch.labels != IGNORED
         if known.any():
-            loss = self._loss(logits, batch, 0.0)
-            self.log("val_loss", loss, batch_size=int(known.sum()))
+            self._losses.append(torch.stack(self._loss_parts(logits, batch, 0.0)))
             truth, scores = batch.labels[known].cpu(), logits[known].float().cpu()
             self._outcomes.append((truth, scores.argmax(dim=1)))
             share = max(1, _CALIBRATION_POINTS // int(self.trainer.num_val_batches[0]))
@@ -196,15 +221,13 @@ class NetworkTraining(L.LightningModule):
             self._calibration.append((scores[::every], truth[::every]))
 
     def on_validation_epoch_end(self) -> None:
-        truth = torch.cat([labels for labels, _ in self._outcomes]).numpy()
-        prediction = torch.cat([classes for _, classes in self._outcomes]).numpy()
-        self._outcomes.clear()
-        self.temperature = fit_temperature(
-            torch.cat([logits for logits, _ in self._calibration]),
-            torch.cat([labels for _, labels in self._calibration]),
-        )
-        self._calibration.clear()
-        scores = SegmentationScores.from_labels(truth, prediction, self.class_names)
+        total, weight = sum_over_processes(sum(self._losses, torch.zeros(2, device=self.device)))
+        self.log("val_loss", total / _or_one(weight))
+        truth, prediction = _columns_over_processes(self._outcomes)
+        self.temperature = fit_temperature(*_columns_over_processes(self._calibration))
+        for parts in (self._losses, self._outcomes, self._calibration):
+            parts.clear()
+        scores = SegmentationScores.from_labels(truth.numpy(), prediction.numpy(), self.class_names)
         self.log("val_accuracy", float(scores.overall_accuracy), prog_bar=self.model.task == "classification")
         if self.model.task == "classification":
             self.log("val_class_accuracy", mean_class_accuracy(scores.confusion))
@@ -221,27 +244,21 @@ class NetworkTraining(L.LightningModule):
         self.seconds_before = checkpoint["gridless_seconds"]
 
     def _batches(self, step: int, stop: int) -> DataLoader[Batch]:
-        """The training batches of steps ``step`` to ``stop``."""
+        """This process's part of the training batches of steps ``step`` to ``stop``."""
         size = self.schedule.crops_per_step
-        crops: Subset[Batch] = Subset(self.training_crops, range(step * size, stop * size))
-        return DataLoader(crops, size, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
+        share = share_of(size)
+        first = process_index() * share
+        mine = [s * size + index for s in range(step, stop) for index in range(first, first + share)]
+        crops: Subset[Batch] = Subset(self.training_crops, mine)
+        return DataLoader(crops, share, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
 
     def _crops_of_step(self) -> list[dict[str, Any]]:
         """Where each crop of the current step is cut from."""
         first = self.trainer.global_step * self.schedule.crops_per_step
         return [self.training_crops.origin(index) for index in range(first, first + self.schedule.crops_per_step)]
 
-    def _loss(self, logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
-        labels, known = batch.labels, batch.labels != IGNORED
-        if not known.any():  # the mean over no points would be NaN
-            return logits.sum() * 0.0
-        entropy = partial(F.cross_entropy, weight=self.class_weights, ignore_index=IGNORED, label_smoothing=smoothing)
-        if self.schedule.loss_average == "points" or len(labels) != len(batch.features):  # or a label a cloud
-            return entropy(logits, labels)
-        crops = batch.pyramid.levels[0].batch
-        totals = torch.zeros(batch.pyramid.num_clouds, device=labels.device)
-        totals.index_add_(0, crops[known], self.class_weights[labels[known]])
-        return (entropy(logits, labels, reduction="none")[known] / totals[crops[known]]).sum() / (totals > 0).sum()
+    def _loss_parts(self, logits: Tensor, batch: Batch, smoothing: float) -> tuple[Tensor, Tensor]:
+        return cross_entropy_parts(logits, batch, self.class_weights, self.schedule.loss_average, smoothing)
 
 
 class _OnBatches(nn.Module):
@@ -258,3 +275,13 @@ class _OnBatches(nn.Module):
 
 def _batches_only(items: list[Batch] | list[tuple[Crop, Batch]]) -> Batch:
     return Batch.concatenate([item if isinstance(item, Batch) else item[1] for item in items])
+
+
+def _or_one(weight: Tensor) -> Tensor:
+    """What a total may be divided by: nothing labelled means a loss of 0, not NaN."""
+    return torch.where(weight > 0, weight, 1.0)
+
+
+def _columns_over_processes(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    first, second = (concatenate_over_processes(torch.cat(column)) for column in zip(*rows, strict=True))
+    return first, second

@@ -174,6 +174,17 @@ def test_damaged_sampled_objects_name_the_archive(tmp_path):
         data.files("train")
 
 
+def test_radhar_leaves_out_what_lies_beyond_the_radars_reach(tmp_path):
+    path = layouts.radhar(tmp_path) / "radhar.npz"
+    arrays = dict(np.load(path))
+    arrays["test_xyzvi"][10] = [55.7, 0.0, 40.5, -888.0, 11.1]
+    np.savez(path, **arrays)
+    data = DATA_SETS["radhar"](tmp_path)
+    first = data.read(data.files("test")[0])
+    assert len(first) == 59
+    assert first["distance"].max() <= 10
+
+
 def test_radhar(tmp_path):
     data = DATA_SETS["radhar"](layouts.radhar(tmp_path), training_step=1.0, speed=0.5)
     train, test = data.files("train"), data.files("test")
