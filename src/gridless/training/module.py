@@ -222,17 +222,21 @@ class NetworkTraining(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         total, weight = sum_over_processes(sum(self._losses, torch.zeros(2, device=self.device)))
-        self.log("val_loss", total / _or_one(weight))
+        self._log_score("val_loss", total / _or_one(weight))
         truth, prediction = _columns_over_processes(self._outcomes)
         self.temperature = fit_temperature(*_columns_over_processes(self._calibration))
         for parts in (self._losses, self._outcomes, self._calibration):
             parts.clear()
         scores = SegmentationScores.from_labels(truth.numpy(), prediction.numpy(), self.class_names)
-        self.log("val_accuracy", float(scores.overall_accuracy), prog_bar=self.model.task == "classification")
+        self._log_score("val_accuracy", scores.overall_accuracy)
         if self.model.task == "classification":
-            self.log("val_class_accuracy", mean_class_accuracy(scores.confusion))
+            self._log_score("val_class_accuracy", mean_class_accuracy(scores.confusion))
         else:
-            self.log("val_miou", float(scores.mean_iou), prog_bar=True)
+            self._log_score("val_miou", scores.mean_iou)
+
+    def _log_score(self, name: str, value: Any) -> None:
+        # All processes know the same value; their mean is what Lightning wants to be told.
+        self.log(name, float(value), prog_bar=name == self.score_name, sync_dist=num_processes() > 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Steps before a checkpoint are not done again, so what they logged has to be on the disk by then.

@@ -28,8 +28,7 @@ def trainer_placement(devices: int | None) -> dict[str, Any]:
     here, nodes = started or (devices or 1, 1)
     placement: dict[str, Any] = {"devices": here, "num_nodes": nodes}
     if here * nodes > 1:
-        # Statistics of batch normalization are the same everywhere without being sent.
-        placement["strategy"] = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+        placement["strategy"] = DDPStrategy(gradient_as_bucket_view=True)
     return placement
 
 
