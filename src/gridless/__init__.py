@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gridless.io import read as read
     from gridless.io import write as write
     from gridless.models import build_model as build_model
+    from gridless.models import export_model as export_model
     from gridless.models import load_model as load_model
     from gridless.models import save_model as save_model
     from gridless.neighbors import Neighborhoods as Neighborhoods
@@ -31,6 +32,7 @@ _HOME_OF = {
     "read": "gridless.io",
     "write": "gridless.io",
     "build_model": "gridless.models",
+    "export_model": "gridless.models",
     "load_model": "gridless.models",
     "save_model": "gridless.models",
     "Neighborhoods": "gridless.neighbors",

@@ -158,6 +158,48 @@ class Pyramid:
             )
         return Pyramid(tuple(levels), sum(pyramid.num_clouds for pyramid in pyramids))
 
+    def tensors(self) -> list[Tensor]:
+        """All tensors in a fixed order, for what takes nothing else, such as an exported network.
+
+        Of each level its positions [N, D], batch [N], and indices [E] and offsets [N + 1] of its supports, then but for
+        level 0 those of pooling and of upsampling: 4 tensors of level 0, 8 of every other.
+        """
+        return [
+            tensor
+            for level in self.levels
+            for tensor in (
+                level.positions,
+                level.batch,
+                *(
+                    tensor
+                    for rows in (level.neighborhoods, level.pooling, level.upsampling)
+                    if rows is not None
+                    for tensor in (rows.indices, rows.offsets)
+                ),
+            )
+        ]
+
+    @staticmethod
+    def from_tensors(tensors: Sequence[Tensor], num_clouds: int = 1) -> Pyramid:
+        """The reverse of :meth:`tensors`.
+
+        Raises:
+            ValueError: not 4 + 8 k tensors.
+
+        Example:
+            >>> pyramid = Pyramid.build(torch.rand(50, 3), PyramidSettings(voxel_sizes=(0.5,), num_neighbors=4))
+            >>> len(pyramid.tensors()), len(Pyramid.from_tensors(pyramid.tensors()).levels)
+            (12, 2)
+        """
+        if len(tensors) < 4 or (len(tensors) - 4) % 8:
+            raise ValueError(f"Pyramid.from_tensors: expected 4 tensors and 8 more for each level, got {len(tensors)}")
+        levels = []
+        for start in (0, *range(4, len(tensors), 8)):
+            positions, batch, *rows = tensors[start : start + (8 if start else 4)]
+            supports = [Neighborhoods(*pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
+            levels.append(Level(positions, batch, *supports))
+        return Pyramid(tuple(levels), num_clouds)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Pyramid:
         """The same levels on another device."""
         levels = tuple(

@@ -1,8 +1,18 @@
 """Networks by task, and their files on disk."""
 
 from gridless.models.base import Network
+from gridless.models.export import export_model
 from gridless.models.files import load_model, save_model
 from gridless.models.pretrained import PRETRAINED, pretrained_file
 from gridless.models.registry import MODELS, build_model
 
-__all__ = ["MODELS", "PRETRAINED", "Network", "build_model", "load_model", "pretrained_file", "save_model"]
+__all__ = [
+    "MODELS",
+    "PRETRAINED",
+    "Network",
+    "build_model",
+    "export_model",
+    "load_model",
+    "pretrained_file",
+    "save_model",
+]
