@@ -154,7 +154,7 @@ def compared_curves_figure(curves: Mapping[str, Mapping[str, tuple[ArrayLike, Ar
     columns = min(2, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
     titles = [as_plotly_text(name) for name in names]
-    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=0.26 / rows)
+    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=0.36 / rows)
     for index, (run, of_run) in enumerate(curves.items()):
         shown: set[str] = set()
         for panel, name in enumerate(names):
@@ -166,7 +166,7 @@ def compared_curves_figure(curves: Mapping[str, Mapping[str, tuple[ArrayLike, Ar
             # one entry in the legend switches a run in all its panels
             figure.data[-1].update(legendgroup=str(index), showlegend=not shown)
             shown.add(name)
-    figure.update_xaxes(title="step")
+    figure.update_xaxes(title={"text": "step", "standoff": 4})
     _style_curves(figure, height=110 + 250 * rows)
     figure.update_layout(legend={"y": 1 + 40 / (110 + 250 * rows)}, margin={"t": 70})
     return figure
