@@ -6,11 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-_FLAGS = (
-    "--headless --no-sandbox --disable-gpu-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader "
-    "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
-    "--virtual-time-budget=20000 --dump-dom"
-)
+from gridless.viewer.screenshot import BROWSERS, HEADLESS_FLAGS
 
 
 class Elements(HTMLParser):
@@ -27,8 +23,15 @@ class Elements(HTMLParser):
 
 def opened(page, profile):
     """The elements of a page after its scripts have run; skips where there is no browser."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip("no chromium or chrome on PATH to open the page with")
-    command = [browser, *_FLAGS.split(), f"--user-data-dir={profile}", page.as_uri()]
+    command = [
+        browser,
+        *HEADLESS_FLAGS.split(),
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+        f"--user-data-dir={profile}",
+        page.as_uri(),
+    ]
     return Elements(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout).found
