@@ -144,7 +144,7 @@ class CloudPage:
             for number, (name, color, count) in enumerate(coloring.classes):
                 swatch = f"<div style='margin:2px 12px;border-left:14px solid {color};padding-left:6px'>"
                 self._legend_parts.append(gui.add_html(f"{swatch}{html.escape(name)}: {count:,}</div>"))
-                toggle = gui.add_checkbox(f"show {name}", True)
+                toggle = gui.add_checkbox("show", True, hint=f"points of class {name}")
                 toggle.on_update(partial(self._toggled, number))
                 self._legend_parts.append(toggle)
 
