@@ -3,9 +3,6 @@
 import html
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from gridless.cloud import PointCloud
 from gridless.metrics import SegmentationScores
 from gridless.viewer import write_report
+from tests.viewer.browser import Elements, opened
 
 HOSTILE = "<script>alert(1)</script>"
 NAMES = ["ground", "tree", HOSTILE]
@@ -55,22 +53,12 @@ def write_example(path, num_points=2000, **changes):
     return truth, prediction
 
 
-class Elements(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-
 def test_report_loads_nothing_and_holds_plotly_once(tmp_path):
     write_example(tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    parser = Elements()
-    parser.feed(text)
-    assert not [(tag, a) for tag, a in parser.found if {"src", "href"} & a.keys()]
-    assert not {"link", "img", "iframe"} & {tag for tag, _ in parser.found}
+    elements = Elements(text).found
+    assert not [(tag, a) for tag, a in elements if {"src", "href"} & a.keys()]
+    assert not {"link", "img", "iframe"} & {tag for tag, _ in elements}
     assert "default-src 'none'" in text
     assert len(re.findall(r"plotly\.js v\d", text)) == 1
     assert HOSTILE not in text
@@ -100,25 +88,14 @@ def test_wrong_arguments_are_named_and_leave_no_file(tmp_path):
 
 
 def test_every_button_recolors_the_cloud_in_a_browser(tmp_path):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium or chrome on PATH to open the report with")
     page = tmp_path / "report.html"
     truth, prediction = write_example(page)
     page.write_text(page.read_text().replace("</body>", PRESS_EVERY_BUTTON + "</body>"))
-    flags = (
-        "--headless --no-sandbox --disable-gpu-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader "
-        "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
-        "--virtual-time-budget=20000 --dump-dom"
-    )
-    command = [browser, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    parser = Elements()
-    parser.feed(dom)
-    body = next(attributes for tag, attributes in parser.found if tag == "body")
+    elements = opened(page, tmp_path / "profile")
+    body = next(attributes for tag, attributes in elements if tag == "body")
     assert "data-error" not in body, body["data-error"]
     assert body.get("data-ready") == "true"
-    assert sum(tag == "canvas" for tag, _ in parser.found) >= 1
+    assert sum(tag == "canvas" for tag, _ in elements) >= 1
     seen = json.loads(body["data-seen"])
     assert list(seen) == MODES
     shown = html.escape(HOSTILE, quote=False)

@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "train a network as a recipe says",
     "evaluate": "score a model on labelled files",
     "predict": "label files with a model",
+    "view": "show clouds in the browser, millions of points at a time",
+    "report": "compare trained runs in one page for the browser",
     "info": "show what point-cloud files contain",
     "doctor": "show what this machine can run, and why not",
 }

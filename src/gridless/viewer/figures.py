@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from gridless.io.atomic import replaced_when_complete
 from gridless.metrics.segmentation import SegmentationScores
 
+_LINE_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
+
 
 def confusion_matrix_figure(scores: SegmentationScores, path: str | os.PathLike[str]) -> None:
     """Write the confusion matrix as a picture: percent of each true class, with counts.
@@ -121,27 +123,58 @@ def curves_figure(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Any:
         if chosen
     ]
     figure = make_subplots(rows=max(1, len(panels)), cols=1, shared_xaxes=True, vertical_spacing=0.08)
-    palette = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
     order = {name: index for index, name in enumerate(curves)}
     for row, (title, chosen) in enumerate(panels, start=1):
         for name in chosen:
             steps, values = (np.asarray(part, dtype=float) for part in curves[name])
-            figure.add_scatter(
-                x=steps,
-                y=values,
-                name=as_plotly_text(name),
-                mode="lines+markers" if len(steps) <= 40 else "lines",
-                line={"color": palette[order[name] % len(palette)], "width": 2},
-                row=row,
-                col=1,
-            )
+            _add_curve(figure, name, steps, values, run_color(order[name]), row, 1)
         figure.update_yaxes(title=title, row=row, col=1)
     figure.update_xaxes(title="step", row=max(1, len(panels)), col=1)
-    figure.update_xaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.4)")
-    figure.update_yaxes(gridcolor="rgba(128,128,128,0.25)", zerolinecolor="rgba(128,128,128,0.4)", automargin=True)
-    figure.update_layout(_plain_layout(height=180 + 160 * max(1, len(panels))))
-    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+    _style_curves(figure, height=180 + 160 * max(1, len(panels)))
     return figure
+
+
+def compared_curves_figure(curves: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]]) -> Any:
+    """Training curves of several runs: a panel for each quantity, a color for each run.
+
+    Args:
+        curves: run -> name -> (steps, values).
+
+    Returns:
+        A ``plotly.graph_objects.Figure``.
+
+    Example:
+        >>> figure = compared_curves_figure({"a": {"loss": ([0, 1], [2, 1])}, "b": {"loss": ([0], [3])}})
+        >>> [line.name for line in figure.data]
+        ['a', 'b']
+    """
+    from plotly.subplots import make_subplots
+
+    names = list(dict.fromkeys(name for of_run in curves.values() for name in of_run))
+    columns = min(2, max(1, len(names)))
+    rows = max(1, -(-len(names) // columns))
+    titles = [as_plotly_text(name) for name in names]
+    figure = make_subplots(rows, columns, subplot_titles=titles, vertical_spacing=0.36 / rows)
+    for index, (run, of_run) in enumerate(curves.items()):
+        shown: set[str] = set()
+        for panel, name in enumerate(names):
+            if name not in of_run:
+                continue
+            row, column = divmod(panel, columns)
+            steps, values = (np.asarray(part, dtype=float) for part in of_run[name])
+            _add_curve(figure, run, steps, values, run_color(index), row + 1, column + 1)
+            # one entry in the legend switches a run in all its panels
+            figure.data[-1].update(legendgroup=str(index), showlegend=not shown)
+            shown.add(name)
+    figure.update_xaxes(title={"text": "step", "standoff": 4})
+    _style_curves(figure, height=110 + 250 * rows)
+    figure.update_layout(legend={"y": 1 + 40 / (110 + 250 * rows)}, margin={"t": 70})
+    return figure
+
+
+def run_color(index: int) -> str:
+    """Color of the run or curve of this number; after the last one they start again."""
+    return _LINE_COLORS[index % len(_LINE_COLORS)]
 
 
 def as_plotly_text(text: str) -> str:
@@ -158,6 +191,22 @@ def as_plotly_text(text: str) -> str:
         '&lt;b&gt;'
     """
     return html.escape(text, quote=False)
+
+
+def _add_curve(
+    figure: Any, name: str, steps: NDArray[np.float64], values: NDArray[np.float64], color: str, row: int, column: int
+) -> None:
+    mode = "lines+markers" if len(steps) <= 40 else "lines"
+    line = {"color": color, "width": 2}
+    figure.add_scatter(x=steps, y=values, name=as_plotly_text(name), mode=mode, line=line, row=row, col=column)
+
+
+def _style_curves(figure: Any, height: int) -> None:
+    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": "rgba(128,128,128,0.4)"}
+    figure.update_xaxes(**grid)
+    figure.update_yaxes(automargin=True, **grid)
+    figure.update_layout(_plain_layout(height))
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
 
 def _plain_layout(height: int) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gridless.cloud import PointCloud
-from gridless.io.atomic import replaced_when_complete
 from gridless.metrics.segmentation import SegmentationScores
 from gridless.viewer import palette
 from gridless.viewer.figures import as_plotly_text, confusion_matrix_heatmap, curves_figure
+from gridless.viewer.page import write_page
 from gridless.viewer.table import percent, score_rows
 
 
@@ -64,10 +64,6 @@ def write_report(
         ...     os.path.getsize(page) < 12e6
         True
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     true, predicted = _labels(truth, cloud, "truth"), _labels(prediction, cloud, "prediction")
     if cloud.dim not in (2, 3):
         raise ValueError(f"write_report: cloud must have 2 or 3 dimensions, got {cloud.dim}")
@@ -75,24 +71,21 @@ def write_report(
         raise ValueError(f"write_report: max_points must be at least 1, got {max_points}")
     cloud.require_finite("write_report: cloud")
     shown = _sample(len(cloud), max_points, seed)
-    environment = Environment(
-        loader=PackageLoader("gridless.viewer"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("report.html.jinja").render(
+    figures = {"confusion": confusion_matrix_heatmap(scores)}
+    if curves:
+        figures["curves"] = curves_figure(curves)
+    write_page(
+        path,
+        "report.html.jinja",
+        figures,
         title=title,
         key_numbers=_key_numbers(scores),
         facts=facts,
         score_rows=score_rows(scores),
-        # "<" is written as its JSON escape, so that no text in the data can close the script element
-        curves_json=Markup(curves_figure(curves).to_json().replace("<", "\\u003c")) if curves else None,
-        confusion_json=Markup(confusion_matrix_heatmap(scores).to_json().replace("<", "\\u003c")),
         cloud_data=_cloud_data(cloud[shown], true[shown], predicted[shown], class_names, class_colors),
         num_points=len(cloud),
         num_shown=len(shown),
-        plotly_bundle=Markup(get_plotlyjs()),
     )
-    with replaced_when_complete(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def _labels(labels: ArrayLike, cloud: PointCloud, name: str) -> NDArray[np.int64]:

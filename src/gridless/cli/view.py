@@ -1,0 +1,72 @@
+"""gridless view: clouds in the browser."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+import gridless.io as gio
+from gridless.cli.info import ASPRS_CLASSES
+from gridless.cloud import PointCloud
+from gridless.viewer.cloud_page import CloudPage
+from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
+from gridless.viewer.screenshot import write_screenshot
+
+
+def view(
+    files: list[Path],
+    color: str | None = None,
+    truth: str | None = None,
+    prediction: str | None = None,
+    budget: int = 1_500_000,
+    port: int = 0,
+    screenshot: Path | None = None,
+    camera: str = "",
+) -> int:
+    """Show clouds in the browser of this machine; files given together become one cloud, held in memory.
+
+    Args:
+        files: files that `gridless.io.open` knows.
+        color: column to color by, "height", or "right or wrong".
+        truth: column with true classes, to see beside ``prediction`` where they agree.
+        prediction: column with predicted classes.
+        budget: largest number of points on the screen at a time.
+        port: of the page; a free one by default.
+        screenshot: PNG file to write instead of serving the page; needs Chromium or Chrome.
+        camera: of the screenshot: what follows "?" in a link to a view.
+
+    Returns:
+        The exit status, 0.
+    """
+    if (truth is None) != (prediction is None):
+        raise ValueError("view: --truth and --prediction belong together")
+    console = Console()
+    cloud = PointCloud.concatenate(gio.read(file) for file in files)
+    is_las = all(file.suffix.lower() in (".las", ".laz") for file in files)
+    names = {"classification": ASPRS_CLASSES} if is_las else {}
+    ways = {name: partial(color_by, cloud, name, names.get(name)) for name in ways_of_coloring(cloud)}
+    for column in filter(None, (truth, prediction)):
+        if column not in cloud:
+            raise ValueError(f"view: no column {column!r}; the files have {', '.join(cloud.columns) or 'none'}")
+    if truth is not None and prediction is not None:
+        ways["right or wrong"] = partial(right_or_wrong, cloud[truth], cloud[prediction])
+    if color is not None:
+        if color not in ways:
+            raise ValueError(f"view: cannot color by {color!r}; choose one of {', '.join(ways)}")
+        ways = {color: ways[color]} | ways
+    page = CloudPage(cloud, ways, port, budget)
+    try:
+        if screenshot is not None:
+            write_screenshot(page, screenshot, query=camera)
+            console.print(f"written: {screenshot}", soft_wrap=True, markup=False)
+        else:
+            console.print(f"{len(cloud):,} points at {page.server.address}", soft_wrap=True, markup=False)
+            console.print("for this machine only; Ctrl+C ends it")
+            while True:
+                time.sleep(3600)
+    finally:
+        page.server.stop()
+    return 0

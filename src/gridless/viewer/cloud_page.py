@@ -1,0 +1,248 @@
+"""The page that shows one cloud: points streamed as the camera needs them, colors, classes, values of a point."""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gridless.cloud import PointCloud
+from gridless.viewer.coloring import Coloring
+from gridless.viewer.guarded_server import GuardedServer
+from gridless.viewer.octree import Camera, Octree
+
+_EDGE = 10.0  # of the cloud's cube on the page, whose near and far planes are made for scenes of that size
+_BATCH = 8  # nodes sent before looking whether the camera has moved on
+_PICKED_WITHIN = 0.01  # of the distance: how far beside the pointer's ray a point may lie
+
+
+class CloudPage:
+    """Serves a cloud of any number of points that fits into memory.
+
+    Args:
+        cloud: N finite points in 3 dimensions.
+        ways: name -> function that makes the coloring, when it is first asked for; the first one is shown.
+        port: to listen on; 0 takes a free one.
+        budget: largest number of points on the screen.
+
+    Raises:
+        ValueError: no point, not in 3 dimensions, or not finite.
+    """
+
+    def __init__(
+        self, cloud: PointCloud, ways: Mapping[str, Callable[[], Coloring]], port: int = 0, budget: int = 1_500_000
+    ) -> None:
+        if not len(cloud) or cloud.dim != 3:
+            raise ValueError(f"view: at least one point in 3 dimensions is needed, got {len(cloud)} in {cloud.dim}")
+        cloud.require_finite("view")
+        self.cloud, self.budget, self._ways = cloud, budget, ways
+        low, high = cloud.positions.min(axis=0), cloud.positions.max(axis=0)
+        self.center = (low + high) / 2
+        self.scale = _EDGE / max(float((high - low).max()), 1e-9)
+        self.points = ((cloud.positions - self.center) * self.scale).astype(np.float32)
+        # of points on a surface as wide as the cloud; where fewer are shown, browsers draw one pixel at least
+        self._spacing = self.point_size = min(0.05, _EDGE / float(np.sqrt(len(cloud))))
+        self.tree = Octree.build(self.points)
+        self._made: dict[str, Coloring] = {}
+        self.way = next(iter(ways))
+        self.hidden: set[int] = set()
+        self._streams: dict[int, _Stream] = {}
+        self.server = GuardedServer(port)
+        page = self.server.viser
+        page.initial_camera.position = (0.0, -0.75 * _EDGE, 0.5 * _EDGE)
+        page.initial_camera.look_at = (0.0, 0.0, 0.0)
+        self._add_panel()
+        page.on_client_connect(self._connect)
+        page.on_client_disconnect(self._disconnect)
+        page.scene.on_click()(self._pick)
+
+    @property
+    def coloring(self) -> Coloring:
+        """The one that is shown."""
+        if self.way not in self._made:
+            self._made[self.way] = self._ways[self.way]()
+        return self._made[self.way]
+
+    def color_by(self, way: str) -> None:
+        """Show another coloring, with all its classes."""
+        self.way, self.hidden = way, set()
+        self._show_legend()
+        self._refresh()
+
+    def show_class(self, number: int, shown: bool) -> None:
+        """Show or hide the points of a class."""
+        (self.hidden.discard if shown else self.hidden.add)(number)
+        self._refresh()
+
+    def picked(self, origin: NDArray[np.float64], direction: NDArray[np.float64], nodes: list[int]) -> int | None:
+        """Index of the foremost point of these nodes that a ray in the page's frame meets; None if it meets none."""
+        if not nodes:
+            return None
+        rows = np.concatenate([self._rows(node) for node in nodes])
+        offset = self.points[rows] - origin
+        along = offset @ direction
+        beside = np.linalg.norm(offset - along[:, None] * direction, axis=1)
+        met = np.flatnonzero((along > 0) & (beside < _PICKED_WITHIN * along))
+        if not len(met):
+            return None
+        # the nearest to the ray among those about as near as the foremost
+        front = met[along[met] < along[met].min() * (1 + 2 * _PICKED_WITHIN)]
+        return int(rows[front[np.argmin(beside[front] / along[front])]])
+
+    def values_of(self, row: int) -> str:
+        """A point's coordinates in its file and its columns, a line each."""
+        lines = [f"{axis}: {value:.3f}" for axis, value in zip("xyz", self.cloud.positions[row].tolist(), strict=True)]
+        return "\n".join([*lines, *(f"{name}: {values[row]}" for name, values in self.cloud.columns.items())])
+
+    def link(self, camera: Any) -> str:
+        """The address at which the page opens with this camera."""
+        named = {"Position": camera.position, "LookAt": camera.look_at, "Up": camera.up_direction}
+        query = "&".join(
+            f"initialCamera{name}=" + ",".join(f"{value:.5g}" for value in vector) for name, vector in named.items()
+        )
+        return f"{self.server.address}?{query}"
+
+    def is_settled(self) -> bool:
+        """Whether every browser has got all points that its camera needs."""
+        return bool(self._streams) and all(stream.is_settled() for stream in self._streams.values())
+
+    def _rows(self, node: int) -> NDArray[np.int64]:
+        """The points of a node whose classes are shown."""
+        rows, group = self.tree.points_of(node), self.coloring.group
+        return rows if group is None or not self.hidden else rows[~np.isin(group[rows], list(self.hidden))]
+
+    def _add_panel(self) -> None:
+        gui = self.server.viser.gui
+        gui.add_text("points", f"{len(self.cloud):,}", disabled=True)
+        chosen = gui.add_dropdown("color by", list(self._ways), initial_value=self.way)
+        chosen.on_update(lambda _: self.color_by(chosen.value))
+        size = gui.add_slider("point size", min=0.2, max=5.0, step=0.1, initial_value=1.0)
+        size.on_update(lambda _: self._resize(size.value))
+        self._legend = gui.add_folder("legend")
+        self._legend_parts: list[Any] = []
+        self._show_legend()
+
+    def _show_legend(self) -> None:
+        for part in self._legend_parts:
+            part.remove()
+        gui, coloring = self.server.viser.gui, self.coloring
+        with self._legend:
+            if coloring.scale is not None:
+                low, high = coloring.scale
+                ramp = "background:linear-gradient(90deg,#440154,#31688e,#35b779,#fde725)"
+                text = (
+                    f"<div style='margin:4px 12px'><div style='height:10px;{ramp}'></div>{low:.4g} to {high:.4g}</div>"
+                )
+                self._legend_parts = [gui.add_html(text)]
+                return
+            self._legend_parts = []
+            for number, (name, color, count) in enumerate(coloring.classes):
+                swatch = f"<div style='margin:2px 12px;border-left:14px solid {color};padding-left:6px'>"
+                self._legend_parts.append(gui.add_html(f"{swatch}{html.escape(name)}: {count:,}</div>"))
+                toggle = gui.add_checkbox("show", True, hint=f"points of class {name}")
+                toggle.on_update(partial(self._toggled, number))
+                self._legend_parts.append(toggle)
+
+    def _connect(self, client: Any) -> None:
+        client.camera.max_orbit_distance = 100 * _EDGE
+        stream = self._streams[client.client_id] = _Stream(self, client)
+
+        def moved(camera: Any) -> None:
+            stream.link.value = self.link(camera)
+            stream.update()
+
+        client.camera.on_update(moved)
+        stream.update()
+
+    def _disconnect(self, client: Any) -> None:
+        self._streams.pop(client.client_id, None)
+
+    def _pick(self, event: Any) -> None:
+        stream = self._streams.get(event.client.client_id)
+        if stream is None:
+            return
+        row = self.picked(np.array(event.ray_origin), np.array(event.ray_direction), list(stream.shown))
+        stream.picked.value = "no point there" if row is None else self.values_of(row)
+
+    def _toggled(self, number: int, event: Any) -> None:
+        self.show_class(number, event.target.value)
+
+    def _resize(self, factor: float) -> None:
+        self.point_size = factor * self._spacing
+        for stream in list(self._streams.values()):
+            stream.resize()
+
+    def _refresh(self) -> None:
+        for stream in list(self._streams.values()):
+            stream.update(anew=True)
+
+
+class _Stream:
+    """What one browser shows: follows its camera, sends nodes it lacks and takes away those it no longer needs."""
+
+    def __init__(self, page: CloudPage, client: Any) -> None:
+        self.page, self.client = page, client
+        self.shown: dict[int, tuple[Any, int]] = {}  # node -> what shows it, and of which coloring
+        self.link = client.gui.add_text("link to this view", page.link(client.camera), disabled=True)
+        self.picked = client.gui.add_text("picked point", "click on a point", multiline=True, disabled=True)
+        self._asked, self._done, self._version = 0, 0, 0
+        self._working = threading.Lock()
+
+    def is_settled(self) -> bool:
+        return self._asked == self._done and not self._working.locked()
+
+    def update(self, anew: bool = False) -> None:
+        """Bring the browser up to date; of calls during one that is under way the last one counts."""
+        self._asked += 1
+        self._version += anew
+        while self._done != self._asked and self._working.acquire(blocking=False):
+            try:
+                self._follow()
+            finally:
+                self._working.release()
+
+    def resize(self) -> None:
+        """Give the points that are shown the page's size."""
+        for handle, _ in list(self.shown.values()):
+            handle.point_size = self.page.point_size
+
+    def _follow(self) -> None:
+        asked, version = self._asked, self._version
+        page, view = self.page, self.client.camera
+        wanted = page.tree.nodes_for(_camera(view), page.budget).tolist()
+        for node in set(self.shown) - set(wanted):
+            self.shown.pop(node)[0].remove()
+        missing = [node for node in wanted if node not in self.shown or self.shown[node][1] != version]
+        for start in range(0, len(missing), _BATCH):
+            for node in missing[start : start + _BATCH]:
+                self._send(node, version)
+            self.client.flush()
+            if self._asked != asked:
+                return
+        self._done = asked
+
+    def _send(self, node: int, version: int) -> None:
+        page = self.page
+        rows = page._rows(node)
+        handle = self.client.scene.add_point_cloud(
+            f"/points/{node}",
+            page.points[rows],
+            page.coloring.colors[rows],
+            point_size=page.point_size,
+            point_shape="circle",
+            point_shading="flat",
+            precision="float32",
+        )
+        self.shown[node] = handle, version
+
+
+def _camera(view: Any) -> Camera:
+    from viser.transforms import SO3
+
+    rotation = SO3(view.wxyz).as_matrix().astype(np.float64)
+    return Camera(np.asarray(view.position), rotation, view.fov, view.image_width, view.image_height)

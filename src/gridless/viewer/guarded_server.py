@@ -1,0 +1,92 @@
+"""A viser server for this machine only, behind a secret in its address."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from typing import Any
+
+_patching = threading.Lock()
+
+
+class GuardedServer:
+    """Serves viser's page on 127.0.0.1 to those who know the address, and to no page of another origin.
+
+    viser itself has neither a token nor a check of origins, and opens a public tunnel when a client asks for it. Here
+    requests are checked before viser sees them, and the tunnel is taken out.
+
+    Args:
+        port: to listen on; 0 takes a free one.
+
+    Raises:
+        ModuleNotFoundError: viser is not installed; says how to get it.
+        RuntimeError: viser did not let itself be guarded.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        try:
+            import viser
+            from viser import _messages
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("gridless view needs viser: pip install 'gridless[view]'") from error
+        self.token = secrets.token_urlsafe(24)
+        self._guarded = 0
+        # viser prints an address that lacks the token
+        with self._checks_put_in(), contextlib.redirect_stdout(io.StringIO()):
+            self.viser = viser.ViserServer(host="127.0.0.1", port=port, label="gridless", verbose=False)
+        if self._guarded == 0:
+            self.viser.stop()
+            raise RuntimeError("this version of viser cannot be guarded; install viser 1.1")
+        for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect):
+            self.viser._websock_server.unregister_handler(message)
+        self.viser.gui.configure_theme(show_share_button=False, show_logo=False, control_width="medium")
+
+    @property
+    def address(self) -> str:
+        """Of the page, with the token."""
+        return f"http://127.0.0.1:{self.viser.get_port()}/{self.token}/"
+
+    def stop(self) -> None:
+        """Close all connections."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.viser.stop()
+
+    @contextlib.contextmanager
+    def _checks_put_in(self) -> Iterator[None]:
+        """While viser starts, its call of ``serve`` gets our check in front of its own."""
+        from websockets.asyncio import server
+
+        original = server.serve
+
+        def serve(*arguments: Any, **options: Any) -> Any:
+            options["process_request"] = self._checked(options["process_request"])
+            self._guarded += 1
+            return original(*arguments, **options)
+
+        with _patching:
+            server.serve = serve  # type: ignore[assignment,misc]
+            try:
+                yield
+            finally:
+                server.serve = original  # type: ignore[misc]
+
+    def _checked(self, answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def process(connection: Any, request: Any) -> Any:
+            port = connection.local_address[1]
+            hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
+            # another name for this machine would let a page of another origin in through its own name service
+            if request.headers.get_all("Host")[:1] not in ([hosts[0]], [hosts[1]]):
+                return connection.respond(HTTPStatus.FORBIDDEN, "wrong host\n")
+            if any(origin not in (f"http://{host}" for host in hosts) for origin in request.headers.get_all("Origin")):
+                return connection.respond(HTTPStatus.FORBIDDEN, "wrong origin\n")
+            token, _, rest = request.path.lstrip("/").partition("?")[0].partition("/")
+            if not secrets.compare_digest(token.encode(), self.token.encode()):
+                return connection.respond(HTTPStatus.FORBIDDEN, "the address lacks its token\n")
+            return answer(connection, dataclasses.replace(request, path=f"/{rest}"))
+
+        return process

@@ -1,0 +1,107 @@
+"""The page of a cloud: colors, classes, picking, what browsers are sent, and a picture of it."""
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+
+pytest.importorskip("viser")
+
+from matplotlib.image import imread
+
+from gridless.cli.main import main
+from gridless.cloud import PointCloud
+from gridless.io import write
+from gridless.viewer.cloud_page import CloudPage
+from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
+from gridless.viewer.screenshot import BROWSERS
+
+
+def cloud_of(num_points=40_000):
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-50, 50, (num_points, 2))
+    label = np.where(xy[:, 0] < 0, 2, 6)
+    columns = {"label": label, "guess": np.where(xy[:, 1] < 40, label, 2), "intensity": rng.random(num_points)}
+    return PointCloud(np.column_stack([xy, np.zeros(num_points)]) + np.array([7e5, 6.2e6, 100]), columns)
+
+
+@pytest.fixture(scope="module")
+def page():
+    cloud = cloud_of()
+    ways = {name: partial(color_by, cloud, name) for name in ways_of_coloring(cloud)}
+    shown = CloudPage(cloud, ways | {"right or wrong": partial(right_or_wrong, cloud["label"], cloud["guess"])})
+    yield shown
+    shown.server.stop()
+
+
+def test_a_point_under_the_pointer_is_picked_with_its_values(page):
+    nodes = list(range(len(page.tree)))
+    for row in (0, 17, 39_999):
+        origin = page.points[row] + np.array([0, 0, 2.0])
+        picked = page.picked(origin, np.array([0, 0, -1.0]), nodes)
+        assert np.linalg.norm(page.points[picked] - page.points[row]) < 1e-3
+        assert f"label: {page.cloud['label'][picked]}" in page.values_of(picked)
+        assert f"y: {page.cloud.positions[picked, 1]:.3f}" in page.values_of(picked)
+    assert page.picked(np.array([0, 0, 2.0]), np.array([0, 0, 1.0]), nodes) is None
+    assert page.picked(np.array([0, 0, 2.0]), np.array([0, 0, -1.0]), []) is None
+
+
+def test_hidden_classes_are_neither_sent_nor_picked(page):
+    page.color_by("label")
+    page.show_class(0, False)
+    sent = np.concatenate([page._rows(node) for node in range(len(page.tree))])
+    assert set(page.cloud["label"][sent]) == {6}
+    page.show_class(0, True)
+    assert sum(len(page._rows(node)) for node in range(len(page.tree))) == len(page.cloud)
+
+
+def test_colorings_of_classes_values_and_errors(page):
+    assert ways_of_coloring(page.cloud) == ["label", "height", "guess", "intensity"]
+    assert [count for *_, count in color_by(page.cloud, "label").classes] == np.bincount(page.cloud["label"])[
+        [2, 6]
+    ].tolist()
+    scale = color_by(page.cloud, "intensity").scale
+    np.testing.assert_allclose(scale, (0.01, 0.99), atol=0.01)
+    wrong = right_or_wrong(page.cloud["label"], page.cloud["guess"]).classes[1]
+    assert wrong[2] == int((page.cloud["label"] != page.cloud["guess"]).sum())
+    with pytest.raises(ValueError, match="color by 'x'"):
+        color_by(page.cloud, "x")
+
+
+def test_clouds_that_cannot_be_shown_are_refused():
+    with pytest.raises(ValueError, match="at least one point"):
+        CloudPage(PointCloud(np.zeros((0, 3))), {})
+    with pytest.raises(ValueError, match="NaN"):
+        CloudPage(PointCloud(np.full((1, 3), np.nan)), {})
+
+
+def test_a_picture_from_above_shows_each_class_on_its_side(tmp_path):
+    if not any(map(shutil.which, BROWSERS)):
+        pytest.skip("no chromium or chrome on PATH")
+    write(tmp_path / "cloud.npz", cloud_of())
+    camera = "initialCameraPosition=0,-0.001,6&initialCameraLookAt=0,0,0"
+    words = ["view", str(tmp_path / "cloud.npz"), "--color", "label", "--camera", camera]
+    assert main([*words, "--screenshot", str(tmp_path / "view.png")]) == 0
+    picture = imread(tmp_path / "view.png")[..., :3]
+    assert picture.shape == (800, 1280, 3)
+    middle = picture[200:600]
+    left, right = middle[:, 340:600].reshape(-1, 3), middle[:, 680:940].reshape(-1, 3)
+    blue, orange = np.array([0, 0x72, 0xB2]) / 255, np.array([0xE6, 0x9F, 0]) / 255
+    for side, own, other in ((left, blue, orange), (right, orange, blue)):
+        assert (np.abs(side - own).max(axis=1) < 0.1).mean() > 0.1
+        assert (np.abs(side - other).max(axis=1) < 0.1).mean() < 0.001
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--color", "nothing"], "cannot color by 'nothing'"),
+        (["--truth", "label"], "belong together"),
+        (["--truth", "label", "--prediction", "none"], "no column 'none'"),
+    ],
+)
+def test_wrong_arguments_are_named(tmp_path, capsys, words, message):
+    write(tmp_path / "cloud.npz", cloud_of(10))
+    assert main(["view", str(tmp_path / "cloud.npz"), *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", "").split())
