@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
+import pytest
 import torch
 
 import gridless as gl
-from examples import holed_poisson, molecular_energies, training_loop
+from examples import holed_poisson, irregular_series, molecular_energies, sparse_digits, training_loop
 
 
 def test_training_loop(tmp_path):
@@ -69,3 +71,37 @@ def test_forces_stand_in_a_loss():
     torch.testing.assert_close(
         torch.autograd.grad(loss(), weight)[0][1, 2], difference(loss, weight, (1, 2)), rtol=1e-5, atol=1e-8
     )
+
+
+def test_sparse_digits(tmp_path):
+    pytest.importorskip("sklearn")
+    accuracy = sparse_digits.main(epochs=1, picture=tmp_path / "digits.png")
+    assert accuracy > 0.12  # guessing gives 0.1
+    assert (tmp_path / "digits.png").stat().st_size > 5_000
+
+
+def test_a_digit_does_not_depend_on_the_order_of_its_pixels():
+    torch.manual_seed(0)
+    network = sparse_digits.SparseImageNetwork(channels=4).eval()
+    known = sparse_digits.known_pixels(3, np.random.default_rng(0))
+    images, turned = torch.randn(3, 64), known.flip(1)
+    torch.testing.assert_close(
+        network(network.pixels[known], images.gather(1, known)),
+        network(network.pixels[turned], images.gather(1, turned)),
+    )
+
+
+def test_irregular_series(tmp_path):
+    """Series in the format of the two files, whose speakers differ in how fast the first coefficient rises."""
+    rng = np.random.default_rng(0)
+    for name in ("train", "test"):
+        lines = ["# comment", "@problemName made up", "@data"]
+        for speaker in np.arange(60) % 3:
+            times = np.arange(rng.integers(7, 30))
+            values = [times * 0.1 * (speaker - 1) + rng.normal(0, 0.1, len(times)), rng.normal(0, 1, len(times))]
+            lines.append(":".join([*(",".join(f"{value:.4f}" for value in row) for row in values), str(speaker + 1)]))
+        (tmp_path / f"{name}.ts").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    picture = tmp_path / "series.png"
+    accuracy = irregular_series.main(tmp_path / "train.ts", tmp_path / "test.ts", epochs=12, picture=picture)
+    assert accuracy > 0.6  # guessing gives 0.33
+    assert picture.stat().st_size > 5_000
