@@ -106,7 +106,7 @@ def _product_dtype(problem: Problem) -> torch.dtype:
     """In what products are taken."""
     features = problem.features
     # P, a sum over a whole support, can exceed float16; Triton's interpreter takes the bits of bfloat16 for integers.
-    widened = features.dtype == torch.float16 or (features.dtype == torch.bfloat16 and not features.is_cuda)
+    widened = features.dtype == torch.float16 or (features.dtype == torch.bfloat16 and _interpreted())
     return torch.float32 if widened else features.dtype
 
 

@@ -1,0 +1,155 @@
+"""What the Triton kernels take on a GPU, without one: compiled ahead of time, in the shapes of the benchmark.
+
+    python -m benchmarks.triton_registers [--write]
+
+prints a row a kernel: registers a thread, bytes spilled, bytes of shared memory, and whether the tensor cores' wide
+products (wgmma) or the narrow ones (mma) are in it. --write puts the table into benchmarks/results/triton_registers.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results" / "triton_registers.csv"
+KERNELS = ("row_sums_kernel", "weight_gradient_kernel", "phi_gradient_kernel")
+CHANNELS = (32, 64, 256)
+PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "highest"}
+ARCHITECTURES = (80, 90)
+COLUMNS = (
+    "kernel", "kernels", "channels", "precision", "architecture", "warps", "registers", "spilled bytes",
+    "shared bytes", "products",
+)  # fmt: skip
+_POINTERS = {
+    torch.int64: "*i64", torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float64: "*fp64",
+}  # fmt: skip
+
+
+def problem(channels: int, dtype: torch.dtype, depthwise: bool) -> Any:
+    """A few points with 16 neighbors each and the base network's kernel MLP: sizes do not matter, channels do."""
+    from gridless.ops.convolution.kernel import Kernel
+    from gridless.ops.convolution.problem import Problem
+
+    num_points, hidden = 64, (16, 32)
+    positions = torch.rand(num_points, 3)
+    parameters = []
+    for fan_in, fan_out in itertools.pairwise((3, *hidden)):
+        parameters += [torch.randn(fan_out, fan_in), torch.randn(fan_out)]
+    shape = (hidden[-1] + 1, channels) if depthwise else (hidden[-1] + 1, channels, channels)
+    return Problem(
+        torch.randn(num_points, channels).to(dtype), positions, positions,
+        torch.randint(num_points, (num_points * 16,)), torch.arange(num_points + 1) * 16, torch.randn(shape),
+        Kernel("mlp_relu", tuple(parameters), "none", ()), None,
+    )  # fmt: skip
+
+
+class _Recorder:
+    """Stands for a kernel and keeps what it is launched with."""
+
+    def __init__(self, kernel: Any, launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]]) -> None:
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Any:
+        return lambda *arguments, **options: self.launches.append((self.kernel, arguments, options))
+
+
+@contextmanager
+def recorded(module: Any) -> Iterator[list[tuple[Any, tuple[Any, ...], dict[str, Any]]]]:
+    """Launches of a module's kernels, none of which runs."""
+    kernels = {name: getattr(module, name) for name in KERNELS}
+    launches: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+    for name, kernel in kernels.items():
+        setattr(module, name, _Recorder(kernel, launches))
+    try:
+        yield launches
+    finally:
+        for name, kernel in kernels.items():
+            setattr(module, name, kernel)
+
+
+def compiled(kernel: Any, arguments: tuple[Any, ...], options: dict[str, Any], architecture: int) -> tuple[Any, str]:
+    """The kernel as it would be made for these arguments on a GPU of this architecture, and the assembler's report."""
+    import triton
+    from triton import knobs
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = {name: value for name, value in options.items() if name in kernel.arg_names}
+    launch_options = {name: value for name, value in options.items() if name not in constants}
+    signature, attributes = {}, {}
+    for place, (name, value) in enumerate(zip(kernel.arg_names, arguments, strict=False)):
+        if isinstance(value, torch.Tensor):
+            signature[name] = _POINTERS[value.dtype]
+            attributes[(place,)] = [["tt.divisibility", 16]]
+        elif value == 1:
+            constants[name] = value
+        else:
+            signature[name] = "i32"
+            if value % 16 == 0:
+                attributes[(place,)] = [["tt.divisibility", 16]]
+    signature |= dict.fromkeys(constants, "constexpr")
+    signature = {name: signature[name] for name in kernel.arg_names}
+    source = ASTSource(kernel, signature, {(kernel.arg_names.index(n),): v for n, v in constants.items()}, attributes)
+    report = io.StringIO()
+    with knobs.nvidia.scope(), knobs.compilation.scope(), redirect_stdout(report):
+        knobs.nvidia.dump_ptxas_log = knobs.compilation.always_compile = True
+        binary = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=launch_options)
+    return binary, report.getvalue()
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """The table, kernel by kernel."""
+    from gridless.ops.convolution import triton, triton_depthwise, triton_full
+
+    before = torch.get_float32_matmul_precision()
+    for channels, (precision, matmul), depthwise in itertools.product(CHANNELS, PRECISIONS.items(), (False, True)):
+        if depthwise and channels != 64:
+            continue
+        module = triton_depthwise if depthwise else triton_full
+        torch.set_float32_matmul_precision(matmul)
+        case = problem(channels, torch.bfloat16 if precision == "bfloat16" else torch.float32, depthwise)
+        with recorded(module) as launches:
+            triton.forward(case)
+            triton.backward(case, torch.ones(64, channels), {"weight", "basis.0"})
+        torch.set_float32_matmul_precision(before)
+        for (kernel, arguments, options), architecture in itertools.product(launches, ARCHITECTURES):
+            binary, report = compiled(kernel, arguments, options, architecture)
+            registers = int(re.findall(r"Used (\d+) registers", report)[0])
+            spilled = sum(map(int, re.findall(r"(\d+) bytes spill", report)))
+            ptx = binary.asm["ptx"]
+            products = "wgmma" if "wgmma.mma_async" in ptx else "mma" if "mma.sync" in ptx else "fma"
+            yield dict(zip(COLUMNS, (
+                kernel.__name__.removesuffix("_kernel"), "depth-wise" if depthwise else "full", channels, precision,
+                f"sm_{architecture}", binary.metadata.num_warps, registers, spilled, binary.metadata.shared, products,
+            ), strict=True))  # fmt: skip
+
+
+def main() -> int:
+    """Print the table; 1 where a kernel spills."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    options = parser.parse_args()
+    table = []
+    for row in rows():
+        print("  ".join(f"{value!s:>{max(len(name), 9)}}" for name, value in row.items()), flush=True)
+        table.append(row)
+    if options.write:
+        with RESULTS.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
+    return 1 if any(row["spilled bytes"] for row in table) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
