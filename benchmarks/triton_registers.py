@@ -1,9 +1,11 @@
 """What the Triton kernels take on a GPU, without one: compiled ahead of time, in the shapes of the benchmark.
 
-    python -m benchmarks.triton_registers [--write]
+    python -m benchmarks.triton_registers [--write] [--one]
 
-prints a row a kernel: registers a thread, bytes spilled, bytes of shared memory, and whether the tensor cores' wide
-products (wgmma) or the narrow ones (mma) are in it. --write puts the table into benchmarks/results/triton_registers.csv.
+prints a row a kernel: registers a thread, bytes spilled, bytes of shared memory, and which products are in it: the
+tensor cores' wide ones (wgmma), their narrow ones (mma), or none of theirs (fma). --write puts the table into
+benchmarks/results/triton_registers.csv; --one takes one number of channels, precision and architecture. It ends with 1
+where a kernel spills.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -30,9 +32,7 @@ COLUMNS = (
     "kernel", "kernels", "channels", "precision", "architecture", "warps", "registers", "spilled bytes",
     "shared bytes", "products",
 )  # fmt: skip
-_POINTERS = {
-    torch.int64: "*i64", torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float64: "*fp64",
-}  # fmt: skip
+_POINTERS = {torch.int64: "*i64", torch.float32: "*fp32", torch.bfloat16: "*bf16"}
 
 
 def problem(channels: int, dtype: torch.dtype, depthwise: bool) -> Any:
@@ -107,22 +107,22 @@ def compiled(kernel: Any, arguments: tuple[Any, ...], options: dict[str, Any], a
     return binary, report.getvalue()
 
 
-def rows() -> Iterator[dict[str, Any]]:
+def rows(
+    all_channels: Sequence[int], precisions: Sequence[str], architectures: Sequence[int]
+) -> Iterator[dict[str, Any]]:
     """The table, kernel by kernel."""
     from gridless.ops.convolution import triton, triton_depthwise, triton_full
 
     before = torch.get_float32_matmul_precision()
-    for channels, (precision, matmul), depthwise in itertools.product(CHANNELS, PRECISIONS.items(), (False, True)):
-        if depthwise and channels != 64:
-            continue
+    for channels, precision, depthwise in itertools.product(all_channels, precisions, (False, True)):
         module = triton_depthwise if depthwise else triton_full
-        torch.set_float32_matmul_precision(matmul)
+        torch.set_float32_matmul_precision(PRECISIONS[precision])
         case = problem(channels, torch.bfloat16 if precision == "bfloat16" else torch.float32, depthwise)
         with recorded(module) as launches:
             triton.forward(case)
             triton.backward(case, torch.ones(64, channels), {"weight", "basis.0"})
         torch.set_float32_matmul_precision(before)
-        for (kernel, arguments, options), architecture in itertools.product(launches, ARCHITECTURES):
+        for (kernel, arguments, options), architecture in itertools.product(launches, architectures):
             binary, report = compiled(kernel, arguments, options, architecture)
             registers = int(re.findall(r"Used (\d+) registers", report)[0])
             spilled = sum(map(int, re.findall(r"(\d+) bytes spill", report)))
@@ -135,12 +135,13 @@ def rows() -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
-    """Print the table; 1 where a kernel spills."""
+    """The command; 1 where a kernel spills."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--one", action="store_true", help="64 channels in bfloat16 for sm_90 only")
     options = parser.parse_args()
     table = []
-    for row in rows():
+    for row in rows((64,), ("bfloat16",), (90,)) if options.one else rows(CHANNELS, tuple(PRECISIONS), ARCHITECTURES):
         print("  ".join(f"{value!s:>{max(len(name), 9)}}" for name, value in row.items()), flush=True)
         table.append(row)
     if options.write:

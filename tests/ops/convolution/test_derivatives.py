@@ -57,7 +57,8 @@ def test_every_entry_of_the_derivatives(extents, window, depthwise, impl, make_c
     case = make_case(**SMALL, window=window, extents=extents and window != "none", depthwise=depthwise)
     function, tensors = function_of_tensors(case, impl)
     assert gradcheck(function, tensors, fast_mode=impl == "triton")
-    assert gradgradcheck(function, tensors, fast_mode=impl == "triton" or window != "gaussian" or not extents)
+    if impl != "triton" or not extents:  # second derivatives are the same code for all, and its first ones are slow
+        assert gradgradcheck(function, tensors, fast_mode=window != "gaussian" or not extents)
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

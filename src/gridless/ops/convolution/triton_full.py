@@ -9,6 +9,7 @@ deterministic.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from gridless.ops.convolution.triton_blocks import RowBlock
 
 # Sums that are taken apart, such as a gradient of W, are spread over about this many programs.
 _PROGRAMS = 512
+# With fewer warps, or loads ahead of the loop, registers spill (benchmarks/triton_registers.py).
+_LAUNCH = {"num_warps": 8, "num_stages": 1, "enable_fp_fusion": True}
 _DTYPES = {torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16}
 
 
@@ -158,7 +161,7 @@ def phi_gradient_kernel(
 def products(dtype: torch.dtype, precision: str) -> dict[str, Any]:
     """How a kernel multiplies operands of ``dtype``; ``precision`` concerns float32 alone."""
     precision = precision if dtype == torch.float32 else "ieee"
-    return {"DTYPE": _DTYPES[dtype], "PRECISION": precision, "enable_fp_fusion": True}
+    return {"DTYPE": _DTYPES[dtype], "PRECISION": precision, **_LAUNCH}
 
 
 def tile(size: int, smallest: int, largest: int) -> int:
@@ -177,7 +180,7 @@ def row_sums(block: RowBlock, phi: Tensor, values: Tensor, weight: Tensor, out: 
     """Σ_slots Σ_hc φ_eh v_jc W_hco of each row of the block into ``out`` [B, C_out]."""
     if out.numel() == 0:
         return
-    tiles = _tiles(*weight.shape)
+    tiles = _tiles(weight.shape, weight.dtype)
     grid = (triton.cdiv(block.num_rows, tiles["ROWS"]), triton.cdiv(out.shape[1], tiles["OUT"]))
     row_sums_kernel[grid](
         phi, block.columns, block.offsets, values, weight, out, block.num_rows, *weight.shape,
@@ -190,7 +193,7 @@ def weight_gradient(block: RowBlock, phi: Tensor, values: Tensor, row_values: Te
     shape = (phi.shape[1], values.shape[1], row_values.shape[1])
     if 0 in shape:
         return phi.new_zeros(shape)
-    tiles = _tiles(*shape)
+    tiles = _tiles(shape, row_values.dtype)
     grid = (
         triton.cdiv(shape[0], tiles["WIDTH"]) * triton.cdiv(shape[1], tiles["CHANNELS"]),
         triton.cdiv(shape[2], tiles["OUT"]),
@@ -212,7 +215,7 @@ def phi_gradient(
     if weight.numel() == 0:
         return weight.new_zeros(shape, dtype=dtype)
     out = weight.new_empty(shape, dtype=dtype)
-    tiles = _tiles(*weight.shape)
+    tiles = _tiles(weight.shape, weight.dtype)
     grid = (triton.cdiv(block.num_rows, tiles["ROWS"]), triton.cdiv(shape[1], tiles["WIDTH"]))
     phi_gradient_kernel[grid](
         block.columns, block.offsets, values, row_values, weight, out, block.num_rows, *weight.shape,
@@ -221,12 +224,13 @@ def phi_gradient(
     return out
 
 
-def _tiles(width: int, channels: int, out_channels: int) -> dict[str, int]:
-    """Sizes of tiles with which sums and operands of a program fit into registers and shared memory."""
+def _tiles(shape: Sequence[int], dtype: torch.dtype) -> dict[str, int]:
+    """Sizes of tiles for W's shape with which nothing spills; 64 bytes of a column are gathered at a time."""
+    width, channels, out_channels = shape
     return {
         "ROWS": 16,
         "PLACES": 16,
         "WIDTH": tile(width, 1, 8),
-        "CHANNELS": tile(channels, 16, 32),
+        "CHANNELS": tile(channels, 16, 32 if dtype == torch.bfloat16 else 16),
         "OUT": tile(out_channels, 16, 64),
     }
