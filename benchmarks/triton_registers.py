@@ -29,27 +29,31 @@ CHANNELS = (32, 64, 256)
 PRECISIONS = {"float32": "highest", "tf32": "high", "bfloat16": "highest"}
 ARCHITECTURES = (80, 90)
 COLUMNS = (
-    "kernel", "kernels", "channels", "precision", "architecture", "warps", "registers", "spilled bytes",
+    "kernel", "kernels", "basis", "channels", "precision", "architecture", "warps", "registers", "spilled bytes",
     "shared bytes", "products",
 )  # fmt: skip
 _POINTERS = {torch.int64: "*i64", torch.float32: "*fp32", torch.bfloat16: "*bf16"}
 
 
-def problem(channels: int, dtype: torch.dtype, depthwise: bool) -> Any:
-    """A few points with 16 neighbors each and the base network's kernel MLP: sizes do not matter, channels do."""
+def problem(channels: int, dtype: torch.dtype, depthwise: bool, basis: str) -> Any:
+    """A few points with 16 neighbors each and the base network's kernel MLP: sizes do not matter, channels do.
+
+    The kernels evaluate "mlp_silu" themselves, "given" they read.
+    """
     from gridless.ops.convolution.kernel import Kernel
     from gridless.ops.convolution.problem import Problem
 
     num_points, hidden = 64, (16, 32)
+    num_pairs, width = num_points * 16, hidden[-1] + 1
     positions = torch.rand(num_points, 3)
-    parameters = []
-    for fan_in, fan_out in itertools.pairwise((3, *hidden)):
+    parameters = [torch.randn(num_pairs, width)] if basis == "given" else []
+    for fan_in, fan_out in itertools.pairwise((3, *hidden) if basis != "given" else ()):
         parameters += [torch.randn(fan_out, fan_in), torch.randn(fan_out)]
-    shape = (hidden[-1] + 1, channels) if depthwise else (hidden[-1] + 1, channels, channels)
+    shape = (width, channels) if depthwise else (width, channels, channels)
     return Problem(
         torch.randn(num_points, channels).to(dtype), positions, positions,
-        torch.randint(num_points, (num_points * 16,)), torch.arange(num_points + 1) * 16, torch.randn(shape),
-        Kernel("mlp_relu", tuple(parameters), "none", ()), None,
+        torch.randint(num_points, (num_pairs,)), torch.arange(num_points + 1) * 16, torch.randn(shape),
+        Kernel(basis, tuple(parameters), "none", ()), None,
     )  # fmt: skip
 
 
@@ -114,13 +118,16 @@ def rows(
     from gridless.ops.convolution import triton, triton_depthwise, triton_full
 
     before = torch.get_float32_matmul_precision()
-    for channels, precision, depthwise in itertools.product(all_channels, precisions, (False, True)):
+    for channels, precision, depthwise, basis in itertools.product(
+        all_channels, precisions, (False, True), ("mlp_silu", "given")
+    ):
         module = triton_depthwise if depthwise else triton_full
         torch.set_float32_matmul_precision(PRECISIONS[precision])
-        case = problem(channels, torch.bfloat16 if precision == "bfloat16" else torch.float32, depthwise)
+        case = problem(channels, torch.bfloat16 if precision == "bfloat16" else torch.float32, depthwise, basis)
         with recorded(module) as launches:
             triton.forward(case)
-            triton.backward(case, torch.ones(64, channels), {"weight", "basis.0"})
+            wanted = {"weight", "basis.0"} if basis == "given" else {"weight"}
+            triton.backward(case, torch.ones(len(case.features), channels), wanted)
         torch.set_float32_matmul_precision(before)
         for (kernel, arguments, options), architecture in itertools.product(launches, architectures):
             binary, report = compiled(kernel, arguments, options, architecture)
@@ -129,8 +136,9 @@ def rows(
             ptx = binary.asm["ptx"]
             products = "wgmma" if "wgmma.mma_async" in ptx else "mma" if "mma.sync" in ptx else "fma"
             yield dict(zip(COLUMNS, (
-                kernel.__name__.removesuffix("_kernel"), "depth-wise" if depthwise else "full", channels, precision,
-                f"sm_{architecture}", binary.metadata.num_warps, registers, spilled, binary.metadata.shared, products,
+                kernel.__name__.removesuffix("_kernel"), "depth-wise" if depthwise else "full", basis, channels,
+                precision, f"sm_{architecture}", binary.metadata.num_warps, registers, spilled,
+                binary.metadata.shared, products,
             ), strict=True))  # fmt: skip
 
 

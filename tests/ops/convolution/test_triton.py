@@ -1,5 +1,8 @@
 """The Triton kernels, in Triton's interpreter: rows of any length, tails of every tile, many blocks, and refusals."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -64,9 +67,36 @@ def test_sums_of_weights_taken_in_parts(depthwise, make_case, assert_same):
     assert_like_reference(case, torch.float64, 1e-11, assert_same)
 
 
-def test_a_row_of_ten_thousand_pairs(make_case, assert_same):
-    case = make_case(counts=(1, 10_000, 0, 3), num_sources=300, in_channels=5, out_channels=4, basis="given")
+@pytest.mark.parametrize("basis", ["mlp_relu", "mlp_silu", "mlp_gelu"])
+@pytest.mark.parametrize(
+    ("hidden", "in_the_kernels"),
+    [((3,), True), ((20,), True), ((64, 33), True), ((2, 64), True), ((65, 4), False), ((4, 4, 4), False)],
+)
+def test_networks(hidden, in_the_kernels, basis, make_case, assert_same, monkeypatch):
+    from gridless.ops.convolution import triton_phi
+
+    calls = []
+    evaluated = triton_phi.evaluated
+    monkeypatch.setattr(triton_phi, "evaluated", lambda *arguments: calls.append(1) or evaluated(*arguments))
+    case = make_case((3, 0, 18, 2), window="gaussian")
+    generator = torch.Generator().manual_seed(1)
+    tensors = {name: tensor for name, tensor in case.tensors.items() if not name.startswith("basis.")}
+    shape = (hidden[-1] + 1, *case.tensors["weight"].shape[1:])
+    tensors["weight"] = torch.randn(shape, generator=generator, dtype=torch.float64)
+    for place, (fan_in, fan_out) in enumerate(pairwise((3, *hidden))):
+        for part, size in enumerate([(fan_out, fan_in), (fan_out,)]):
+            tensors[f"basis.{2 * place + part}"] = torch.randn(size, generator=generator, dtype=torch.float64)
+    case = replace(case, tensors=tensors, options=case.options | {"basis": basis})
     assert_like_reference(case, torch.float64, 1e-11, assert_same)
+    assert bool(calls) == in_the_kernels
+
+
+def test_a_row_of_ten_thousand_pairs(make_case, assert_same):
+    case = make_case(counts=(1, 10_000, 0, 3), num_sources=300, in_channels=5, out_channels=4)
+    for name in case.tensors:  # those alone, because the interpreter is slow
+        case.tensors[name].requires_grad_(name in ("features", "weight"))
+    expected = case.results(case.run("reference"))
+    assert_same(case.results(case.run("triton")), expected, 1e-11)
 
 
 def test_float16_is_multiplied_in_float32(make_case, assert_same):

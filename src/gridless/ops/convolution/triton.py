@@ -3,8 +3,9 @@
     out_r = Σ_hc P_rhc W_hc ,  P_rhc = Σ_e φ_eh v_jc        ∂W = Pᵀ g ,  ∂φ_eh = Σ_c v_jc T_rhc ,  T = g Wᵀ
 
 as in ``blocked``, but P and T are never written to memory. The gradient of the features is the first of these sums once
-more, over rows of sources, with g for v: no two programs add to one number. φ comes from torch, block by block. Without
-a GPU the kernels run in Triton's interpreter, where the environment says TRITON_INTERPRET=1.
+more, over rows of sources, with g for v: no two programs add to one number. The kernels evaluate networks of one or two
+layers themselves; φ of other bases, and what is behind ∂φ, is torch's, block by block. Without a GPU the kernels run in
+Triton's interpreter, where the environment says TRITON_INTERPRET=1.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import importlib.util
 import os
 from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gridless.ops.convolution.problem import Problem
-from gridless.ops.convolution.slots import add_rows, phi_and_pull_back
-from gridless.ops.convolution.triton_blocks import blocks
+from gridless.ops.convolution.slots import PullBack, add_rows, phi_and_pull_back
+from gridless.ops.convolution.triton_blocks import RowBlock, blocks
 from gridless.ops.dtypes import compute_dtype
+
+if TYPE_CHECKING:
+    from gridless.ops.convolution.triton_phi import Phi
 
 _INTERPRET = "TRITON_INTERPRET"
 
@@ -60,8 +65,8 @@ def forward(problem: Problem) -> Tensor:
     out = features.new_zeros(shape, dtype=compute_dtype(features))
     weight = _weight(problem, rows_are_queries=True)
     for block in blocks(problem, rows_are_queries=True):
-        phi, _ = phi_and_pull_back(problem, block, [])
-        kernels.row_sums(block, phi.contiguous(), features, weight, out[block.rows], precision)
+        phi, _ = _phi_and_pull_back(problem, block, [])
+        kernels.row_sums(block, phi, features, weight, out[block.rows], precision)
     return out
 
 
@@ -83,8 +88,8 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
         weight = _weight(problem, rows_are_queries)
         rows, columns = (grad_out, features) if rows_are_queries else (features, grad_out)
         for block in blocks(problem, rows_are_queries):
-            phi, pull_back = phi_and_pull_back(problem, block, behind_phi if wants_others else [])
-            phi, block_rows = phi.contiguous(), rows[block.rows]
+            phi, pull_back = _phi_and_pull_back(problem, block, behind_phi if wants_others else [])
+            block_rows = rows[block.rows]
             if wants_features:
                 kernels.row_sums(block, phi, columns, weight, totals["features"][block.rows], precision)
             if wants_others and "weight" in totals:
@@ -92,14 +97,24 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
                 turned = not (rows_are_queries or problem.depthwise)
                 totals["weight"] += gradient.transpose(1, 2) if turned else gradient
             if wants_others and behind_phi:
-                grad_phi = kernels.phi_gradient(block, columns, block_rows, weight, phi.dtype, precision)
+                grad_phi = kernels.phi_gradient(block, columns, block_rows, weight, dtype, precision)
                 add_rows(totals, pull_back(grad_phi), block, problem.kernel.basis)
     return {name: total.to(tensors[name].dtype) for name, total in totals.items()}
 
 
 def _kernels(problem: Problem) -> ModuleType:
-    """The kernels for this problem, which need Triton."""
+    """The kernels for this problem, imported where they are used: they need Triton."""
     return importlib.import_module(f"{__package__}.{'triton_depthwise' if problem.depthwise else 'triton_full'}")
+
+
+def _phi_and_pull_back(problem: Problem, block: RowBlock, behind_phi: list[str]) -> tuple[Phi, PullBack]:
+    """φ as the kernels take it, and what pulls ∂F/∂φ back: where that is wanted, φ comes from torch."""
+    from gridless.ops.convolution import triton_phi
+
+    if not behind_phi and triton_phi.can_evaluate(problem):
+        return triton_phi.evaluated(problem, block), lambda _: {}
+    phi, pull_back = phi_and_pull_back(problem, block, behind_phi)
+    return triton_phi.given(phi), pull_back
 
 
 def _product_dtype(problem: Problem) -> torch.dtype:

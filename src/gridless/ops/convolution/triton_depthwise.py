@@ -13,16 +13,18 @@ import triton.language as tl
 from torch import Tensor
 
 from gridless.ops.convolution.triton_blocks import RowBlock
-from gridless.ops.convolution.triton_full import gather, parts_of, products, row_bounds, tile
+from gridless.ops.convolution.triton_full import gather, parts_of, phi_options, products, row_bounds, tile
+from gridless.ops.convolution.triton_phi import Phi, phi_tile
 
 _ROWS, _PLACES, _SLOTS, _WIDTH = 16, 16, 64, 16
 
 
 @triton.jit
 def row_sums_kernel(
-    phi, columns, offsets, values, weight, out, num_rows, width, channels,
+    phi, network, columns, offsets, values, weight, out, num_rows, width, channels,
     ROWS: tl.constexpr, PLACES: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
-    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, PHI_PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, HIDDEN_TILE: tl.constexpr,
 ):  # fmt: skip
     """out_rc = Σ_e κ_ec v_jc for one block of rows and one of channels."""
     SUM: tl.constexpr = out.dtype.element_ty
@@ -37,11 +39,12 @@ def row_sums_kernel(
         kernels = tl.zeros((ROWS * PLACES, CHANNELS), SUM)
         for first_h in range(0, width, WIDTH):
             h = first_h + tl.arange(0, WIDTH)
-            mask = flat_inside[:, None] & (h < width)[None, :]
-            factor = tl.load(phi + flat_slot[:, None] * width + h[None, :], mask, 0.0).to(DTYPE)
+            phi_part = phi_tile(
+                phi, network, flat_slot, flat_inside, h, width, ACTIVATION, INPUTS, HIDDEN, HIDDEN_TILE, PHI_PRECISION
+            ).to(DTYPE)
             mask = (h < width)[:, None] & (c < channels)[None, :]
             factors = tl.load(weight + h[:, None] * channels + c[None, :], mask, 0.0).to(DTYPE)
-            kernels = tl.dot(factor, factors, kernels, input_precision=PRECISION, out_dtype=SUM)
+            kernels = tl.dot(phi_part, factors, kernels, input_precision=PRECISION, out_dtype=SUM)
         gathered = gather(columns, values, slot, inside, c, channels, SUM)
         messages = tl.reshape(kernels, (ROWS, PLACES, CHANNELS)) * gathered
         total += tl.sum(tl.where(inside[:, :, None], messages, 0.0), 1)
@@ -61,8 +64,10 @@ def _grad_kernels(rows, columns, row_values, values, slot, num_slots, c, channel
 
 @triton.jit
 def weight_gradient_kernel(
-    phi, rows, columns, values, row_values, out, num_slots, slots_a_part, width, channels,
-    SLOTS: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    phi, network, rows, columns, values, row_values, out, num_slots, slots_a_part, width, channels,
+    SLOTS: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, PHI_PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, HIDDEN_TILE: tl.constexpr,
 ):  # fmt: skip
     """∂W_hc = Σ_e φ_eh g_rc v_jc of one part of the slots, for a tile of ∂W; out [parts, H, C]."""
     SUM: tl.constexpr = out.dtype.element_ty
@@ -72,10 +77,11 @@ def weight_gradient_kernel(
     total = tl.zeros((WIDTH, CHANNELS), SUM)
     for first in range(part * slots_a_part, min(num_slots, (part + 1) * slots_a_part), SLOTS):
         slot = first + tl.arange(0, SLOTS)
-        mask = (slot < num_slots)[None, :] & (h < width)[:, None]
-        factor = tl.load(phi + slot[None, :] * width + h[:, None], mask, 0.0).to(DTYPE)
+        phi_part = phi_tile(
+            phi, network, slot, slot < num_slots, h, width, ACTIVATION, INPUTS, HIDDEN, HIDDEN_TILE, PHI_PRECISION
+        ).to(DTYPE)
         grad_kernels = _grad_kernels(rows, columns, row_values, values, slot, num_slots, c, channels, SUM).to(DTYPE)
-        total = tl.dot(factor, grad_kernels, total, input_precision=PRECISION, out_dtype=SUM)
+        total = tl.dot(tl.trans(phi_part), grad_kernels, total, input_precision=PRECISION, out_dtype=SUM)
     mask = (h < width)[:, None] & (c < channels)[None, :]
     tl.store(out + (part * width + h)[:, None] * channels + c[None, :], total, mask)
 
@@ -100,31 +106,32 @@ def phi_gradient_kernel(
     tl.store(out + slot[:, None] * width + h[None, :], total, mask)
 
 
-def row_sums(block: RowBlock, phi: Tensor, values: Tensor, weight: Tensor, out: Tensor, precision: str) -> None:
+def row_sums(block: RowBlock, phi: Phi, values: Tensor, weight: Tensor, out: Tensor, precision: str) -> None:
     """Σ_slots κ_ec v_jc of each row of the block into ``out`` [B, C]."""
     if out.numel() == 0:
         return
     channels = tile(out.shape[1], 16, 32)
     grid = (triton.cdiv(block.num_rows, _ROWS), triton.cdiv(out.shape[1], channels))
     row_sums_kernel[grid](
-        phi, block.columns, block.offsets, values, weight, out, block.num_rows, *weight.shape,
+        phi.values, phi.network, block.columns, block.offsets, values, weight, out, block.num_rows, *weight.shape,
         ROWS=_ROWS, PLACES=_PLACES, WIDTH=_WIDTH, CHANNELS=channels, **products(weight.dtype, precision),
+        **phi_options(phi, weight.dtype, precision),
     )  # fmt: skip
 
 
-def weight_gradient(block: RowBlock, phi: Tensor, values: Tensor, row_values: Tensor, precision: str) -> Tensor:
+def weight_gradient(block: RowBlock, phi: Phi, values: Tensor, row_values: Tensor, precision: str) -> Tensor:
     """∂W_hc = Σ_e φ_eh g_rc v_jc, [H, C] in the dtype of φ."""
-    num_slots, width = phi.shape
-    shape = (width, values.shape[1])
+    num_slots, shape = len(phi.values), (phi.width, values.shape[1])
     if 0 in shape:
-        return phi.new_zeros(shape)
+        return phi.values.new_zeros(shape)
     channels = tile(shape[1], 16, 32)
-    grid = (triton.cdiv(width, _WIDTH), triton.cdiv(shape[1], channels))
+    grid = (triton.cdiv(phi.width, _WIDTH), triton.cdiv(shape[1], channels))
     num_parts, slots_a_part = parts_of(num_slots, math.prod(grid), _SLOTS)
-    out = phi.new_empty(num_parts, *shape)
+    out = phi.values.new_empty(num_parts, *shape)
     weight_gradient_kernel[(grid[0], grid[1], num_parts)](
-        phi, block.slot_rows, block.columns, values, row_values, out, num_slots, slots_a_part, *shape,
-        SLOTS=_SLOTS, WIDTH=_WIDTH, CHANNELS=channels, **products(row_values.dtype, precision),
+        phi.values, phi.network, block.slot_rows, block.columns, values, row_values, out, num_slots, slots_a_part,
+        *shape, SLOTS=_SLOTS, WIDTH=_WIDTH, CHANNELS=channels, **products(row_values.dtype, precision),
+        **phi_options(phi, row_values.dtype, precision),
     )  # fmt: skip
     return out.sum(dim=0)
 

@@ -18,11 +18,12 @@ import triton.language as tl
 from torch import Tensor
 
 from gridless.ops.convolution.triton_blocks import RowBlock
+from gridless.ops.convolution.triton_phi import Phi, phi_tile
 
 # Sums that are taken apart, such as a gradient of W, are spread over about this many programs.
 _PROGRAMS = 512
-# With fewer warps, or loads ahead of the loop, registers spill (benchmarks/triton_registers.py).
-_LAUNCH = {"num_warps": 8, "num_stages": 1, "enable_fp_fusion": True}
+# Fewer warps, loads ahead of the loop and the assembler's own limit all spill (benchmarks/triton_registers.py).
+_LAUNCH = {"num_warps": 8, "num_stages": 1, "maxnreg": 255, "enable_fp_fusion": True}
 _DTYPES = {torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16}
 
 
@@ -45,9 +46,10 @@ def gather(columns, values, slot, inside, c, channels, DTYPE: tl.constexpr):
 
 @triton.jit
 def _row_sums(
-    phi, columns, values, starts, counts, h, c, width, channels,
+    phi, network, columns, values, starts, counts, h, c, width, channels,
     ROWS: tl.constexpr, PLACES: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr,
-    DTYPE: tl.constexpr, SUM: tl.constexpr, PRECISION: tl.constexpr,
+    DTYPE: tl.constexpr, SUM: tl.constexpr, PRECISION: tl.constexpr, PHI_PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, HIDDEN_TILE: tl.constexpr,
 ):  # fmt: skip
     """P_rch = Σ_e φ_eh v_jc of a block of rows, [ROWS, CHANNELS · WIDTH] in the dtype of products."""
     sums = tl.zeros((ROWS, CHANNELS, WIDTH), SUM)
@@ -55,10 +57,13 @@ def _row_sums(
         places = place + tl.arange(0, PLACES)
         inside = places[None, :] < counts[:, None]
         slot = starts[:, None] + places[None, :]
-        mask = inside[:, :, None] & (h < width)[None, None, :]
-        phi_tile = tl.load(phi + slot[:, :, None] * width + h[None, None, :], mask, 0.0).to(DTYPE)
+        factors = phi_tile(
+            phi, network, tl.reshape(slot, (ROWS * PLACES,)), tl.reshape(inside, (ROWS * PLACES,)), h, width,
+            ACTIVATION, INPUTS, HIDDEN, HIDDEN_TILE, PHI_PRECISION,
+        )  # fmt: skip
+        factors = tl.reshape(factors, (ROWS, PLACES, WIDTH)).to(DTYPE)
         gathered = gather(columns, values, slot, inside, c, channels, DTYPE)
-        sums = tl.dot(tl.permute(gathered, (0, 2, 1)), phi_tile, sums, input_precision=PRECISION, out_dtype=SUM)
+        sums = tl.dot(tl.permute(gathered, (0, 2, 1)), factors, sums, input_precision=PRECISION, out_dtype=SUM)
     # Past the end of φ and v there is 0 times whatever the other holds, which may be infinite.
     exists = (c < channels)[:, None] & (h < width)[None, :]
     return tl.reshape(tl.where(exists[None, :, :], sums, 0.0), (ROWS, CHANNELS * WIDTH)).to(DTYPE)
@@ -66,9 +71,10 @@ def _row_sums(
 
 @triton.jit
 def row_sums_kernel(
-    phi, columns, offsets, values, weight, out, num_rows, width, channels, out_channels,
+    phi, network, columns, offsets, values, weight, out, num_rows, width, channels, out_channels,
     ROWS: tl.constexpr, PLACES: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr, OUT: tl.constexpr,
-    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, PHI_PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, HIDDEN_TILE: tl.constexpr,
 ):  # fmt: skip
     """out_ro = Σ_hc P_rch W_hco for one block of rows and one of output channels."""
     SUM: tl.constexpr = out.dtype.element_ty
@@ -81,8 +87,10 @@ def row_sums_kernel(
         for first_c in range(0, channels, CHANNELS):
             c = first_c + place // WIDTH
             sums = _row_sums(
-                phi, columns, values, starts, counts, first_h + tl.arange(0, WIDTH), first_c + tl.arange(0, CHANNELS),
-                width, channels, ROWS, PLACES, WIDTH, CHANNELS, DTYPE, SUM, PRECISION,
+                phi, network, columns, values, starts, counts,
+                first_h + tl.arange(0, WIDTH), first_c + tl.arange(0, CHANNELS),
+                width, channels, ROWS, PLACES, WIDTH, CHANNELS, DTYPE, SUM, PRECISION, PHI_PRECISION,
+                ACTIVATION, INPUTS, HIDDEN, HIDDEN_TILE,
             )  # fmt: skip
             mask = ((h < width) & (c < channels))[:, None] & (o < out_channels)[None, :]
             factors = tl.load(weight + (h * channels + c)[:, None] * out_channels + o[None, :], mask, 0.0).to(DTYPE)
@@ -94,9 +102,10 @@ def row_sums_kernel(
 
 @triton.jit
 def weight_gradient_kernel(
-    phi, columns, offsets, values, row_values, out, num_rows, rows_a_part, width, channels, out_channels,
+    phi, network, columns, offsets, values, row_values, out, num_rows, rows_a_part, width, channels, out_channels,
     ROWS: tl.constexpr, PLACES: tl.constexpr, WIDTH: tl.constexpr, CHANNELS: tl.constexpr, OUT: tl.constexpr,
-    DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, PHI_PRECISION: tl.constexpr,
+    ACTIVATION: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, HIDDEN_TILE: tl.constexpr,
 ):  # fmt: skip
     """∂W_hco = Σ_r P_rch g_ro of one part of the rows, for a tile of ∂W; out [parts, H, C, C_out]."""
     SUM: tl.constexpr = out.dtype.element_ty
@@ -108,8 +117,10 @@ def weight_gradient_kernel(
     for first in range(part * rows_a_part, min(num_rows, (part + 1) * rows_a_part), ROWS):
         row, starts, counts = row_bounds(offsets, first, num_rows, ROWS)
         sums = _row_sums(
-            phi, columns, values, starts, counts, first_h + tl.arange(0, WIDTH), first_c + tl.arange(0, CHANNELS),
-            width, channels, ROWS, PLACES, WIDTH, CHANNELS, DTYPE, SUM, PRECISION,
+            phi, network, columns, values, starts, counts,
+            first_h + tl.arange(0, WIDTH), first_c + tl.arange(0, CHANNELS),
+            width, channels, ROWS, PLACES, WIDTH, CHANNELS, DTYPE, SUM, PRECISION, PHI_PRECISION,
+            ACTIVATION, INPUTS, HIDDEN, HIDDEN_TILE,
         )  # fmt: skip
         mask = (counts > 0)[:, None] & (o < out_channels)[None, :]
         g = tl.load(row_values + row[:, None] * out_channels + o[None, :], mask, 0.0).to(DTYPE)
@@ -164,6 +175,11 @@ def products(dtype: torch.dtype, precision: str) -> dict[str, Any]:
     return {"DTYPE": _DTYPES[dtype], "PRECISION": precision, **_LAUNCH}
 
 
+def phi_options(phi: Phi, dtype: torch.dtype, precision: str) -> dict[str, Any]:
+    """How a kernel comes by φ; the network's own products never lose more than TF32 does."""
+    return {"PHI_PRECISION": "tf32" if dtype == torch.bfloat16 else precision, **phi.options}
+
+
 def tile(size: int, smallest: int, largest: int) -> int:
     """The power of two that covers ``size``, within bounds."""
     return min(max(triton.next_power_of_2(size), smallest), largest)
@@ -176,33 +192,33 @@ def parts_of(length: int, tiles: int, multiple: int) -> tuple[int, int]:
     return triton.cdiv(length, part), part
 
 
-def row_sums(block: RowBlock, phi: Tensor, values: Tensor, weight: Tensor, out: Tensor, precision: str) -> None:
+def row_sums(block: RowBlock, phi: Phi, values: Tensor, weight: Tensor, out: Tensor, precision: str) -> None:
     """Σ_slots Σ_hc φ_eh v_jc W_hco of each row of the block into ``out`` [B, C_out]."""
     if out.numel() == 0:
         return
     tiles = _tiles(weight.shape, weight.dtype)
     grid = (triton.cdiv(block.num_rows, tiles["ROWS"]), triton.cdiv(out.shape[1], tiles["OUT"]))
     row_sums_kernel[grid](
-        phi, block.columns, block.offsets, values, weight, out, block.num_rows, *weight.shape,
-        **tiles, **products(weight.dtype, precision),
+        phi.values, phi.network, block.columns, block.offsets, values, weight, out, block.num_rows, *weight.shape,
+        **tiles, **products(weight.dtype, precision), **phi_options(phi, weight.dtype, precision),
     )  # fmt: skip
 
 
-def weight_gradient(block: RowBlock, phi: Tensor, values: Tensor, row_values: Tensor, precision: str) -> Tensor:
+def weight_gradient(block: RowBlock, phi: Phi, values: Tensor, row_values: Tensor, precision: str) -> Tensor:
     """∂W = Σ_r P_rhc g_ro, [H, C_col, C_row] in the dtype of φ."""
-    shape = (phi.shape[1], values.shape[1], row_values.shape[1])
+    shape = (phi.width, values.shape[1], row_values.shape[1])
     if 0 in shape:
-        return phi.new_zeros(shape)
+        return phi.values.new_zeros(shape)
     tiles = _tiles(shape, row_values.dtype)
     grid = (
         triton.cdiv(shape[0], tiles["WIDTH"]) * triton.cdiv(shape[1], tiles["CHANNELS"]),
         triton.cdiv(shape[2], tiles["OUT"]),
     )
     num_parts, rows_a_part = parts_of(block.num_rows, math.prod(grid), tiles["ROWS"])
-    out = phi.new_empty(num_parts, *shape)
+    out = phi.values.new_empty(num_parts, *shape)
     weight_gradient_kernel[(grid[0], grid[1], num_parts)](
-        phi, block.columns, block.offsets, values, row_values, out, block.num_rows, rows_a_part, *shape,
-        **tiles, **products(row_values.dtype, precision),
+        phi.values, phi.network, block.columns, block.offsets, values, row_values, out, block.num_rows, rows_a_part,
+        *shape, **tiles, **products(row_values.dtype, precision), **phi_options(phi, row_values.dtype, precision),
     )  # fmt: skip
     return out.sum(dim=0)
 
