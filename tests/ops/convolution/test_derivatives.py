@@ -57,7 +57,8 @@ def test_every_entry_of_the_derivatives(extents, window, depthwise, impl, make_c
     case = make_case(**SMALL, window=window, extents=extents and window != "none", depthwise=depthwise)
     function, tensors = function_of_tensors(case, impl)
     assert gradcheck(function, tensors, fast_mode=impl == "triton")
-    if impl != "triton" or window == "none":  # second derivatives are the same code for all, and its first ones slow
+    # Second derivatives are the same code for all; those of the interpreter's first ones take long.
+    if impl != "triton" or (window == "none" and not extents and not depthwise):
         assert gradgradcheck(function, tensors, fast_mode=window != "gaussian" or not extents)
 
 
