@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+# Triton reads it when it is first imported: its kernels then run on the CPU, in an interpreter.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(scope="session")
 def real_data():

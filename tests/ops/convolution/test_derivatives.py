@@ -53,11 +53,13 @@ def test_first_and_second_order(basis, aggregates_first, counts, make_case, monk
 @pytest.mark.parametrize("window", ["none", "gaussian", "polynomial"])
 @pytest.mark.parametrize("extents", [False, True])
 def test_every_entry_of_the_derivatives(extents, window, depthwise, impl, make_case):
-    """Not along one random direction, as above, but entry by entry."""
+    """Not along one random direction, as above, but entry by entry (where that takes less than minutes)."""
     case = make_case(**SMALL, window=window, extents=extents and window != "none", depthwise=depthwise)
     function, tensors = function_of_tensors(case, impl)
-    assert gradcheck(function, tensors)
-    assert gradgradcheck(function, tensors, fast_mode=window != "gaussian" or not extents)
+    assert gradcheck(function, tensors, fast_mode=impl == "triton")
+    # Second derivatives are the same code for all; those of the interpreter's first ones take long.
+    if impl != "triton" or (window == "none" and not extents and not depthwise):
+        assert gradgradcheck(function, tensors, fast_mode=window != "gaussian" or not extents)
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

@@ -95,7 +95,7 @@ def test_wrong_dtypes(name):
 def test_unknown_implementation_says_what_there_is():
     with pytest.raises(UnsupportedError, match=r"impl must be one of auto, .*got 'cuda'; here: .*blocked: usable"):
         continuous_conv(**arguments(), impl="cuda")
-    assert {"reference", "blocked", "native"} == available_implementations().keys()
+    assert {"reference", "blocked", "native", "triton"} == available_implementations().keys()
 
 
 @pytest.mark.parametrize("name", ["given", "fourier"])

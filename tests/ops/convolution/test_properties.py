@@ -40,6 +40,7 @@ def test_empty_rows_are_zeros_and_have_no_gradient(reduce, depthwise, impl, make
 
 @ORDERS
 @KINDS
+@pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")  # Triton's interpreter multiplies in numpy
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("counts", [RAGGED, UNIFORM], ids=["ragged", "uniform"])
 def test_a_bad_feature_reaches_only_the_rows_that_contain_it(
@@ -148,7 +149,7 @@ def test_the_same_bits_every_time(depthwise, order, impl, make_case, monkeypatch
     monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 500)
     case = make_case([3, 8, 0, 5] * 10, 30, depthwise=depthwise, window="gaussian").to(torch.float32)
     first = case.results(case.run(impl))
-    for _ in range(20):
+    for _ in range(2 if impl == "triton" else 20):  # its interpreter has one thread, and is slow
         again = case.results(case.run(impl))
         assert all(torch.equal(again[name], value) for name, value in first.items())
 

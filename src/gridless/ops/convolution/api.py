@@ -9,20 +9,25 @@ from torch import Tensor
 
 from gridless import native
 from gridless.errors import UnsupportedError
-from gridless.ops.convolution import reference
+from gridless.ops.convolution import reference, triton
 from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.operator import continuous_conv_op
 from gridless.ops.convolution.windows import NO_WINDOW, WINDOWS
 from gridless.ops.extents import support_extents
 
-IMPLEMENTATIONS = ("auto", "reference", "blocked", "native")
+IMPLEMENTATIONS = ("auto", "reference", "blocked", "native", "triton")
 REDUCTIONS = ("mean", "sum", "density")
 
 
 def available_implementations() -> dict[str, str]:
     """Every implementation's name, with the reason why it cannot run on this machine ("" where it can)."""
-    return {"reference": "", "blocked": "", "native": native.why_unavailable()}
+    return {
+        "reference": "",
+        "blocked": "",
+        "native": native.why_unavailable(),
+        "triton": triton.why_unavailable(),
+    }
 
 
 def continuous_conv(
@@ -66,8 +71,8 @@ def continuous_conv(
         source_weights: [N] weights w of a quadrature at the sources (areas, volumes, see ``gridless.quadrature``), for
             ``reduce="sum"``.
         reduce: "mean" (Monte Carlo estimate under uniform sampling), "sum" or "density" (unbiased for known p).
-        impl: "reference" (materializes the kernel), "blocked" (torch operations), "native" (compiled, on CPUs) or
-            "auto", the fastest that can run these inputs.
+        impl: "reference" (materializes the kernel), "blocked" (torch operations), "native" (compiled, on CPUs),
+            "triton" (on GPUs) or "auto", the fastest that can run these inputs.
 
     Returns:
         [M, C_out] in the dtype of ``features`` (under autocast: in autocast's dtype). Differentiable to any order in

@@ -37,6 +37,11 @@ class _Sums:
     phi: bool = False
 
 
+def why_not(problem: Problem) -> str:
+    """Why this problem cannot be computed here; "" where it can: always."""
+    return ""
+
+
 def forward(problem: Problem) -> Tensor:
     """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in ``compute_dtype`` of the features."""
     features = problem.features

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gridless.errors import UnsupportedError
-from gridless.ops.convolution import blocked, native
+from gridless.ops.convolution import blocked, native, triton
 from gridless.ops.convolution.blocks import Block, blocks
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.problem import Problem
@@ -40,12 +40,13 @@ def _problem(
 
 def _implementation(problem: Problem, impl: str) -> ModuleType:
     """The module that computes this problem; chosen anew in each call, so that an exported program runs anywhere."""
-    if impl == "blocked":
-        return blocked
-    reason = native.why_not(problem)
-    if reason and impl == "native":
-        raise UnsupportedError(f"continuous_conv: impl='native' cannot run here: {reason}; use impl='auto'")
-    return blocked if reason else native
+    if impl == "auto":
+        fast = triton if problem.features.is_cuda else native
+        return blocked if fast.why_not(problem) else fast
+    implementation = {"blocked": blocked, "native": native, "triton": triton}[impl]
+    if reason := implementation.why_not(problem):
+        raise UnsupportedError(f"continuous_conv: impl={impl!r} cannot run here: {reason}; use impl='auto'")
+    return implementation
 
 
 @torch.library.custom_op("gridless::continuous_conv", mutates_args=())

@@ -1,0 +1,22 @@
+"""The kernels as a GPU would run them: what the interpreter accepts, the compiler may refuse."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="the kernels need Triton")
+
+
+def test_every_kernel_compiles_without_a_gpu_and_spills_nothing(tmp_path):
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.triton_registers", "--one"],
+        cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 10
+    assert all(" sm_90 " in line and line.endswith("mma") for line in lines)
