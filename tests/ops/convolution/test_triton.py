@@ -126,7 +126,7 @@ def test_refused_without_a_gpu_and_without_the_interpreter(make_case, monkeypatc
     with pytest.raises(UnsupportedError, match="impl='triton' cannot run here: no GPU is at hand"):
         case.run("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(UnsupportedError, match="the kernels run on GPUs, the features are on cpu"):
+    with pytest.raises(UnsupportedError, match="the kernels run on NVIDIA's GPUs, the features are on cpu"):
         case.run("triton")
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gridless.ops.convolution.triton_phi import Phi
 
 _INTERPRET = "TRITON_INTERPRET"
+# The oldest GPUs that the kernels are compiled for in tests.
+_OLDEST_CAPABILITY = (8, 0)
 
 
 @cache
@@ -52,9 +54,15 @@ def why_unavailable() -> str:
 def why_not(problem: Problem) -> str:
     """Why this problem cannot be computed here; "" where it can."""
     device = problem.features.device
-    if device.type == "cuda" or (device.type == "cpu" and _interpreted()):
-        return why_unavailable()
-    return why_unavailable() or f"the kernels run on GPUs, the features are on {device}"
+    if reason := why_unavailable():
+        return reason
+    if device.type == "cpu" and _interpreted():
+        return ""
+    if device.type != "cuda" or torch.version.hip:
+        return f"the kernels run on NVIDIA's GPUs, the features are on {device}"
+    if torch.cuda.get_device_capability(device) < _OLDEST_CAPABILITY:
+        return f"the kernels need compute capability {_OLDEST_CAPABILITY[0]}.{_OLDEST_CAPABILITY[1]} or newer"
+    return ""
 
 
 def forward(problem: Problem) -> Tensor:
@@ -64,9 +72,10 @@ def forward(problem: Problem) -> Tensor:
     shape = (problem.query_positions.shape[0], problem.weight.shape[-1])
     out = features.new_zeros(shape, dtype=compute_dtype(features))
     weight = _weight(problem, rows_are_queries=True)
-    for block in blocks(problem, rows_are_queries=True):
-        phi, _ = _phi_and_pull_back(problem, block, [])
-        kernels.row_sums(block, phi, features, weight, out[block.rows], precision)
+    with torch.cuda.device_of(features):  # Triton launches on the current device
+        for block in blocks(problem, rows_are_queries=True):
+            phi, _ = _phi_and_pull_back(problem, block, [])
+            kernels.row_sums(block, phi, features, weight, out[block.rows], precision)
     return out
 
 
@@ -75,30 +84,31 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     kernels, precision = _kernels(problem), _precision(problem)
     dtype = compute_dtype(problem.features)
     tensors = problem.differentiable()
-    totals = {name: torch.zeros(tensors[name].shape, dtype=dtype, device=tensors[name].device)
-              for name in tensors if name in wanted}  # fmt: skip
+    device = problem.features.device
+    totals = {name: torch.zeros(tensors[name].shape, dtype=dtype, device=device) for name in tensors if name in wanted}
     behind_phi = [name for name in totals if name not in ("features", "weight")]
     features, grad_out = (values.to(_product_dtype(problem)).contiguous() for values in (problem.features, grad_out))
     cheaper_side = problem.aggregates_first()
-    for rows_are_queries in (True, False):
-        wants_features = "features" in totals and not rows_are_queries
-        wants_others = totals.keys() != {"features"} and rows_are_queries == cheaper_side
-        if not (wants_features or wants_others):
-            continue
-        weight = _weight(problem, rows_are_queries)
-        rows, columns = (grad_out, features) if rows_are_queries else (features, grad_out)
-        for block in blocks(problem, rows_are_queries):
-            phi, pull_back = _phi_and_pull_back(problem, block, behind_phi if wants_others else [])
-            block_rows = rows[block.rows]
-            if wants_features:
-                kernels.row_sums(block, phi, columns, weight, totals["features"][block.rows], precision)
-            if wants_others and "weight" in totals:
-                gradient = kernels.weight_gradient(block, phi, columns, block_rows, precision)
-                turned = not (rows_are_queries or problem.depthwise)
-                totals["weight"] += gradient.transpose(1, 2) if turned else gradient
-            if wants_others and behind_phi:
-                grad_phi = kernels.phi_gradient(block, columns, block_rows, weight, dtype, precision)
-                add_rows(totals, pull_back(grad_phi), block, problem.kernel.basis)
+    with torch.cuda.device_of(features):  # Triton launches on the current device
+        for rows_are_queries in (True, False):
+            wants_features = "features" in totals and not rows_are_queries
+            wants_others = totals.keys() != {"features"} and rows_are_queries == cheaper_side
+            if not (wants_features or wants_others):
+                continue
+            weight = _weight(problem, rows_are_queries)
+            rows, columns = (grad_out, features) if rows_are_queries else (features, grad_out)
+            for block in blocks(problem, rows_are_queries):
+                phi, pull_back = _phi_and_pull_back(problem, block, behind_phi if wants_others else [])
+                block_rows = rows[block.rows]
+                if wants_features:
+                    kernels.row_sums(block, phi, columns, weight, totals["features"][block.rows], precision)
+                if wants_others and "weight" in totals:
+                    gradient = kernels.weight_gradient(block, phi, columns, block_rows, precision)
+                    turned = not (rows_are_queries or problem.depthwise)
+                    totals["weight"] += gradient.transpose(1, 2) if turned else gradient
+                if wants_others and behind_phi:
+                    grad_phi = kernels.phi_gradient(block, columns, block_rows, weight, dtype, precision)
+                    add_rows(totals, pull_back(grad_phi), block, problem.kernel.basis)
     return {name: total.to(tensors[name].dtype) for name, total in totals.items()}
 
 

@@ -177,7 +177,8 @@ def products(dtype: torch.dtype, precision: str) -> dict[str, Any]:
 
 def phi_options(phi: Phi, dtype: torch.dtype, precision: str) -> dict[str, Any]:
     """How a kernel comes by φ; the network's own products never lose more than TF32 does."""
-    return {"PHI_PRECISION": "tf32" if dtype == torch.bfloat16 else precision, **phi.options}
+    precision = {torch.bfloat16: "tf32", torch.float64: "ieee"}.get(dtype, precision)
+    return {"PHI_PRECISION": precision, **phi.options}
 
 
 def tile(size: int, smallest: int, largest: int) -> int:
