@@ -7,7 +7,14 @@ import pytest
 import torch
 
 import gridless as gl
-from examples import holed_poisson, irregular_series, molecular_energies, sparse_digits, training_loop
+from examples import (
+    holed_poisson,
+    irregular_series,
+    molecular_energies,
+    physics_informed,
+    sparse_digits,
+    training_loop,
+)
 
 
 def test_training_loop(tmp_path):
@@ -105,3 +112,18 @@ def test_irregular_series(tmp_path):
     accuracy = irregular_series.main(tmp_path / "train.ts", tmp_path / "test.ts", epochs=12, picture=picture)
     assert accuracy > 0.6  # guessing gives 0.33
     assert picture.stat().st_size > 5_000
+
+
+def test_physics_informed(tmp_path):
+    error = physics_informed.main(steps=12, picture=tmp_path / "field.png")
+    assert error < 0.5
+    assert (tmp_path / "field.png").stat().st_size > 10_000
+
+
+def test_the_laplacian_is_that_of_differences():
+    torch.manual_seed(0)
+    field, places, step = physics_informed.Field(num_sources=9, channels=2), physics_informed.disk(5, 0.5), 1e-3
+    shifts = step * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
+    with torch.no_grad():
+        differences = (sum(field(places + shift) for shift in shifts) - 4 * field(places)) / step**2
+    torch.testing.assert_close(physics_informed.laplacian(field, places), differences, rtol=1e-4, atol=1e-5)
