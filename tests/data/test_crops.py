@@ -136,6 +136,31 @@ def test_covering_crops_contain_every_point():
         CoveringCrops([cloud], SETTINGS, PYRAMID, spacing=6.0)
 
 
+def test_votes_show_each_crop_turned():
+    once, votes = (
+        CoveringCrops([scene()], SETTINGS, PYRAMID, 4.0),
+        CoveringCrops([scene()], SETTINGS, PYRAMID, 4.0, votes=4),
+    )
+    assert len(votes) == 4 * len(once)
+    plain, _ = once[3]
+    turns = [votes[index][0] for index in range(12, 16)]
+    assert np.array_equal(turns[0].positions, plain.positions)
+    for quarter, turned in enumerate(turns):
+        assert np.array_equal(turned.rows, plain.rows)
+        x, y, z = plain.point_positions.T
+        for _ in range(quarter):
+            x, y = -y, x
+        assert np.abs(turned.point_positions - np.stack([x, y, z], axis=1)).max() < 1e-5
+    with pytest.raises(ValueError, match="single axis"):
+        CoveringCrops(
+            [SETTINGS.prepare(PointCloud(np.zeros((3, 1)), {"value": np.zeros(3)}), "line", None)],
+            SETTINGS,
+            PYRAMID,
+            4.0,
+            votes=2,
+        )
+
+
 def test_batches_keep_crops_apart():
     data = crops()
     parts = [data[0], data[1]]

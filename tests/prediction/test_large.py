@@ -191,8 +191,10 @@ def test_what_has_changed_is_not_continued(model, tmp_path, monkeypatch):
         patch.setattr(TileScorer, "score", stop)
         with pytest.raises(KeyboardInterrupt):
             predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500)
+    with pytest.raises(ValueError, match="other inputs or votes"):
+        predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500, resume=True, votes=2)
     gl.write(source, scene(seed=1))
-    with pytest.raises(ValueError, match="begun with another model or other inputs"):
+    with pytest.raises(ValueError, match="begun with another model, other inputs or votes"):
         predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500, resume=True)
 
 

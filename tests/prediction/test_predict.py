@@ -49,6 +49,25 @@ def test_batches_and_workers_change_nothing(model):
     assert calls[-1][0] == calls[-1][1]
 
 
+def test_votes_are_the_mean_over_turns_of_a_cloud(model):
+    radius = input_settings(model).crop_radius
+    # Symmetric bounds: one crop in the middle of the cloud, however the cloud is turned.
+    cloud = gl.PointCloud((spread() - [7.5, 7.5, 0]) * [radius / 15, radius / 15, 1])
+    corners = np.array([[-1, -1, 0], [1, -1, 0], [-1, 1, 0], [0.999, 0.999, 0]]) * (radius / 2)
+    cloud = gl.PointCloud(np.vstack([cloud.positions, corners]))
+    prepared, turned = (
+        input_settings(model).prepare(gl.PointCloud(cloud.positions * sign), "cloud") for sign in (1, [-1, -1, 1])
+    )
+    here, there, both = (
+        class_probabilities(model, part, spacing=1.001 * radius, votes=votes)
+        for part, votes in ((prepared, 1), (turned, 1), (prepared, 2))
+    )
+    assert np.abs(here - there).max() > 1e-3
+    assert np.abs((here + there) / 2 - both).max() < 0.2 * np.abs(here - there).max()
+    with pytest.raises(ValueError, match="votes must be at least 1, got 0"):
+        class_probabilities(model, prepared, votes=0)
+
+
 def test_classification_column_is_replaced(model):
     cloud = gl.PointCloud(spread(), {"classification": np.zeros(800, np.uint8)})
     labelled = gl.predict(model, cloud)

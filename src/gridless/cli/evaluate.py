@@ -34,6 +34,7 @@ def evaluate(
     output: Path | None = None,
     path: Path | None = None,
     validation: bool = False,
+    votes: int = 1,
     workers: int = 0,
 ) -> int:
     """Score a model on every labelled point or object: accuracy, IoU, precision and recall per class, calibration.
@@ -45,6 +46,7 @@ def evaluate(
             network of the package.
         path: folder of the data set, if it is not where the training found it.
         validation: score what the training held aside instead.
+        votes: average over as many turns of every crop or object; takes as many times as long.
         workers: processes that prepare crops; 0 prepares them in between.
 
     Returns:
@@ -60,7 +62,7 @@ def evaluate(
     console = Console()
     outcomes = _objects if network.task == "classification" else _points
     with console.status("") as status:
-        for done, truth, probabilities in outcomes(network, clouds, workers):
+        for done, truth, probabilities in outcomes(network, clouds, votes, workers):
             status.update(f"{done} of {total} files")
             part = SegmentationScores.from_labels(truth, probabilities.argmax(axis=1), labels.names)
             calibration.update(torch.from_numpy(probabilities), torch.from_numpy(truth))
@@ -115,18 +117,18 @@ def _moved(data: DataSettings, path: Path | None) -> DataSettings:
 Outcomes = Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]
 
 
-def _points(network: Network, clouds: Iterator[PreparedCloud], workers: int) -> Outcomes:
+def _points(network: Network, clouds: Iterator[PreparedCloud], votes: int, workers: int) -> Outcomes:
     """Clouds done, and classes and probabilities of one cloud's points."""
     for done, cloud in enumerate(clouds, 1):
         if len(cloud):
             assert cloud.labels is not None
-            yield done, cloud.labels, class_probabilities(network, cloud, workers=workers)
+            yield done, cloud.labels, class_probabilities(network, cloud, votes=votes, workers=workers)
 
 
-def _objects(network: Network, clouds: Iterator[PreparedCloud], workers: int) -> Outcomes:
+def _objects(network: Network, clouds: Iterator[PreparedCloud], votes: int, workers: int) -> Outcomes:
     """Clouds done, and classes and probabilities of a few objects."""
     done = 0
     while together := list(islice(clouds, _OBJECTS_TOGETHER)):
         done += len(together)
         truth = np.array([IGNORED if cloud.labels is None else cloud.labels[0] for cloud in together])
-        yield done, truth, object_probabilities(network, together)
+        yield done, truth, object_probabilities(network, together, votes)

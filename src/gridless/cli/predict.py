@@ -26,6 +26,7 @@ def predict(
     model: Path = Path("airborne"),
     probabilities: bool = False,
     confidence: bool = False,
+    votes: int = 1,
     workers: int = 0,
     memory: str = "4GB",
     resume: bool = False,
@@ -43,6 +44,7 @@ def predict(
             in airborne LiDAR.
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class, as an extra dimension ``confidence``.
+        votes: average over as many turns of every crop; takes as many times as long.
         workers: processes that prepare crops; 0 prepares them in between.
         memory: amount to stay within, about (4GB, 800MB); on a cluster, each worker.
         resume: go on after an interruption; outputs newer than their input and the model are kept as they are.
@@ -87,6 +89,7 @@ def predict(
                     neighbors=job.neighbors,
                     probabilities=probabilities,
                     confidence=confidence,
+                    votes=votes,
                     workers=workers,
                     scoring=scoring,
                     resume=resume,

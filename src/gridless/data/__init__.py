@@ -1,6 +1,6 @@
 """From files to network inputs: the one way that training, evaluation and prediction share."""
 
-from gridless.data.augmentation import AugmentationSettings
+from gridless.data.augmentation import AugmentationSettings, angles_of
 from gridless.data.crops import Crop, covering_centers, cut_crop, whole_crop
 from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
 from gridless.data.features import COMPUTED_FEATURES, computed_feature
@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "TrainingCrops",
     "WholeCloud",
+    "angles_of",
     "computed_feature",
     "covering_centers",
     "cut_crop",

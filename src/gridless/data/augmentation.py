@@ -44,8 +44,7 @@ class AugmentationSettings:
         """A random linear map [D, D] of local coordinates: rotation about the last axis, mirror, scale."""
         matrix = np.eye(dim)
         if self.rotate and dim >= 2:
-            angle = rng.uniform(0.0, 2 * np.pi)
-            matrix[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+            matrix[:2, :2] = rotation(rng.uniform(0.0, 2 * np.pi))
         if self.flip and rng.random() < 0.5:
             matrix[0] = -matrix[0]
         scaled: NDArray[np.float64] = matrix * rng.uniform(*self.scale)
@@ -72,3 +71,23 @@ class AugmentationSettings:
             if rng.random() < probability:
                 features[:, channels[name]] = 0.0
         return positions, features
+
+
+def angles_of(votes: int) -> list[float]:
+    """Angles that divide a full turn into as many equal parts, in radians.
+
+    Raises:
+        ValueError: fewer votes than one.
+
+    Example:
+        >>> [round(angle, 2) for angle in angles_of(4)]
+        [0.0, 1.57, 3.14, 4.71]
+    """
+    if votes < 1:
+        raise ValueError(f"votes must be at least 1, got {votes}")
+    return [2 * np.pi * vote / votes for vote in range(votes)]
+
+
+def rotation(angle: float) -> NDArray[np.float64]:
+    """The matrix [2, 2] that turns by ``angle`` in radians."""
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gridless.data.augmentation import AugmentationSettings
+from gridless.data.augmentation import AugmentationSettings, rotation
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED
 from gridless.subsample import voxel_grid
@@ -40,6 +40,7 @@ def cut_crop(
     augmentation: AugmentationSettings | None = None,
     rng: np.random.Generator | None = None,
     max_points: int | None = None,
+    angle: float = 0.0,
 ) -> Crop:
     """Cut the cylinder of ``settings.crop_radius`` around ``center`` and merge its points per voxel.
 
@@ -53,6 +54,7 @@ def cut_crop(
         rng: needed with ``augmentation``.
         max_points: keep at most so many network points, those nearest to the axis (a random choice would change the
             density that the network learns to expect).
+        angle: by which the network is shown the crop turned about its axis, in radians.
     """
     rows = np.sort(np.asarray(cloud.tree.query_ball_point(center, settings.crop_radius), dtype=np.int64))
     members = cloud.positions[rows]
@@ -64,6 +66,8 @@ def cut_crop(
     if augmentation is not None:
         assert rng is not None
         offsets = offsets @ augmentation.transform(offsets.shape[1], rng).T
+    if angle:
+        offsets[:, :2] @= rotation(angle).T
     local = offsets.astype(np.float32)
     features = cloud.features[rows]
     kept, voxel = (t.numpy() for t in voxel_grid(torch.from_numpy(local), settings.voxel_size, return_inverse=True))
@@ -90,6 +94,7 @@ def whole_crop(
     augmentation: AugmentationSettings | None = None,
     rng: np.random.Generator | None = None,
     max_points: int | None = None,
+    angle: float = 0.0,
 ) -> Crop:
     """The crop of a whole object, around the middle of its bounds; arguments as in :func:`cut_crop`.
 
@@ -99,7 +104,7 @@ def whole_crop(
     if len(cloud) == 0:
         raise ValueError(f"{cloud.name}: has no points")
     middle = (cloud.horizontal.min(axis=0) + cloud.horizontal.max(axis=0)) / 2
-    crop = cut_crop(cloud, middle, settings, augmentation, rng, max_points)
+    crop = cut_crop(cloud, middle, settings, augmentation, rng, max_points, angle)
     if len(crop.rows) < len(cloud):
         raise ValueError(
             f"{cloud.name}: {len(cloud) - len(crop.rows)} of {len(cloud)} points lie outside inputs.crop_radius = "

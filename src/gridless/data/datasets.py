@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gridless.data.augmentation import AugmentationSettings
+from gridless.data.augmentation import AugmentationSettings, angles_of
 from gridless.data.crops import Crop, covering_centers, cut_crop
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED
@@ -186,9 +186,10 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
         spacing: distance of neighboring crops, at most crop_radius · √2 so that no point is left out.
         labelled_only: cover only the points that have a class (their surroundings are still seen).
         low: horizontal place that the grid of crops is tied to; by default each cloud's lower bounds.
+        votes: how often each crop is shown, turned by a further part of a full turn each time.
 
     Raises:
-        ValueError: the spacing would leave points out.
+        ValueError: the spacing would leave points out, fewer votes than one, or votes on a single axis.
     """
 
     def __init__(
@@ -199,24 +200,28 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
         spacing: float,
         labelled_only: bool = False,
         low: np.ndarray | None = None,
+        votes: int = 1,
     ) -> None:
+        if votes > 1 and any(cloud.positions.shape[1] < 2 for cloud in clouds):
+            raise ValueError(f"{votes} votes need positions that can be turned, got a single axis")
         if not 0 < spacing <= inputs.crop_radius * np.sqrt(2):
             raise ValueError(
                 f"CoveringCrops: spacing must be in (0, crop_radius * sqrt(2) = "
                 f"{inputs.crop_radius * np.sqrt(2):.3g}], got {spacing}"
             )
         self.clouds, self.inputs, self.pyramid = list(clouds), inputs, pyramid
-        self.places: list[tuple[int, np.ndarray]] = []
+        self.places: list[tuple[int, np.ndarray, float]] = []
         for index, cloud in enumerate(self.clouds):
             wanted = cloud.horizontal
             if labelled_only and cloud.labels is not None:
                 wanted = wanted[cloud.labels != IGNORED]
-            self.places += [(index, center) for center in covering_centers(wanted, spacing, low)]
+            centers = covering_centers(wanted, spacing, low)
+            self.places += [(index, center, angle) for center in centers for angle in angles_of(votes)]
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, index: int) -> tuple[Crop, Batch]:
-        cloud, center = self.places[index]
-        crop = cut_crop(self.clouds[cloud], center, self.inputs)
+        cloud, center, angle = self.places[index]
+        crop = cut_crop(self.clouds[cloud], center, self.inputs, angle=angle)
         return crop, Batch.of_crop(crop, self.pyramid)

@@ -32,6 +32,7 @@ def predict_file(
     neighbors: Sequence[Path] = (),
     probabilities: bool = False,
     confidence: bool = False,
+    votes: int = 1,
     workers: int = 0,
     scoring: Scoring | None = None,
     resume: bool = False,
@@ -48,6 +49,7 @@ def predict_file(
         neighbors: files beside this one, seen from crops at its borders (for LAS, LAZ and PLY targets).
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class.
+        votes: average over as many turns of each crop.
         workers: processes that prepare crops.
         scoring: who scores tiles instead of this process, such as a ``Cluster``.
         resume: go on with what an interrupted prediction of a large file left.
@@ -80,6 +82,7 @@ def predict_file(
             neighbors=neighbors,
             probabilities=probabilities,
             confidence=confidence,
+            votes=votes,
             workers=workers,
             scoring=scoring,
             resume=resume,
@@ -99,6 +102,7 @@ def predict_file(
             cloud,
             probabilities=probabilities,
             confidence=confidence,
+            votes=votes,
             workers=workers,
             progress=show,
             context=str(source),

@@ -20,6 +20,7 @@ def predict(
     probabilities: bool = False,
     confidence: bool = False,
     spacing: float | None = None,
+    votes: int = 1,
     points_per_batch: int = 16_000,
     workers: int = 0,
     progress: Progress | None = None,
@@ -37,6 +38,7 @@ def predict(
         probabilities: also add ``probability_<class>`` float32 columns.
         confidence: also add the probability of the chosen class, ``confidence`` float32.
         spacing: distance of neighboring crops, default crop radius; at most crop radius · √2.
+        votes: average over as many turns of each crop; takes as many times as long.
         points_per_batch: network points that go through the network together, about.
         workers: processes that prepare crops.
         progress: called with (crops done, all crops).
@@ -55,6 +57,7 @@ def predict(
             model,
             inputs.prepare(cloud, context),
             spacing=spacing,
+            votes=votes,
             points_per_batch=points_per_batch,
             workers=workers,
             progress=progress,
@@ -95,6 +98,7 @@ def class_probabilities(
     cloud: PreparedCloud,
     *,
     spacing: float | None = None,
+    votes: int = 1,
     points_per_batch: int = 16_000,
     workers: int = 0,
     progress: Progress | None = None,
@@ -104,7 +108,7 @@ def class_probabilities(
     inputs = input_settings(model)
     sums = np.zeros((len(cloud), len(label_map(model).names)), np.float32)
     pyramid: Any = model.pyramid_settings
-    crops = CoveringCrops([cloud], inputs, pyramid, inputs.crop_radius if spacing is None else spacing)
+    crops = CoveringCrops([cloud], inputs, pyramid, inputs.crop_radius if spacing is None else spacing, votes=votes)
     add_scores(model, crops, sums, points_per_batch=points_per_batch, workers=workers, progress=progress)
     return tempered(sums, temperature(model))
 

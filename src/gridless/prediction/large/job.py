@@ -41,6 +41,7 @@ def predict_in_tiles(
     neighbors: Sequence[Path] = (),
     probabilities: bool = False,
     confidence: bool = False,
+    votes: int = 1,
     points_per_batch: int = 16_000,
     workers: int = 0,
     scoring: Scoring | None = None,
@@ -60,6 +61,7 @@ def predict_in_tiles(
         neighbors: files whose points are looked at beyond the borders of ``source``.
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class.
+        votes: average over as many turns of each crop.
         points_per_batch: network points that go through the network together, about.
         workers: processes that prepare crops.
         scoring: who scores the tiles with ``model``; by default this process.
@@ -78,7 +80,7 @@ def predict_in_tiles(
     edge = inputs.crop_radius
     reach = inputs.crop_radius + inputs.feature_reach()
     halo = math.ceil(reach / edge)
-    with Ledger(target, model, [source, *neighbors], resume) as ledger:
+    with Ledger(target, model, [source, *neighbors], resume, votes) as ledger:
         if not PointStore.exists(ledger.folder):
             with clock("reading"):
                 _store_points(model, source, neighbors, ledger.folder, edge, reach, len(labels.names), progress)
@@ -88,7 +90,7 @@ def predict_in_tiles(
         scores = TileScores(ledger.folder / f"scores-{points_in_memory}", len(labels.names))
         whole = WholeCloud(store.low, store.high, store.blocks)
         work = _Tiles(store, tiles, halo, scores, clock)
-        scorer = TileScorer(inputs, str(source), whole, store.own_low, edge, points_per_batch)
+        scorer = TileScorer(inputs, str(source), whole, store.own_low, edge, points_per_batch, votes)
         inner = [len(store.places(tile.low, tile.high, own=True)) for tile in tiles]
         unscored = [number for number in range(len(tiles)) if not scores.is_done(number)]
         done = store.num_own - sum(inner[number] for number in unscored)

@@ -25,15 +25,16 @@ class Ledger:
         model: what labels it.
         files: the input and the files around it.
         resume: whether an interrupted prediction may be continued.
+        votes: how often each crop is shown.
 
     Raises:
-        ValueError: there is one and it may not, or it was of other files or another model.
+        ValueError: there is one and it may not, or it was of other files, another model or another number of votes.
     """
 
-    def __init__(self, target: Path, model: nn.Module, files: Sequence[Path], resume: bool) -> None:
+    def __init__(self, target: Path, model: nn.Module, files: Sequence[Path], resume: bool, votes: int = 1) -> None:
         self.target, self.folder = target, target.parent / f".{target.name}.partial"
         self._is_worth_keeping = False
-        about = {"model": _fingerprint(model), "files": [_version(file) for file in files]}
+        about = {"model": _fingerprint(model), "files": [_version(file) for file in files], "votes": votes}
         if (self.folder / _ABOUT).exists():
             if not resume:
                 raise ValueError(
@@ -42,7 +43,7 @@ class Ledger:
                 )
             if json.loads((self.folder / _ABOUT).read_text(encoding="utf-8")) != about:
                 raise ValueError(
-                    f"{self.folder} was begun with another model or other inputs, or they have changed since; "
+                    f"{self.folder} was begun with another model, other inputs or votes, or they have changed since; "
                     "delete the folder to start again"
                 )
             self.keep()

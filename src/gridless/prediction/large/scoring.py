@@ -49,6 +49,7 @@ class TileScorer:
         low: bounds [D] that the grid of crops is tied to.
         edge: side of a cell.
         points_per_batch: network points that go through the network together, about.
+        votes: average over as many turns of each crop.
     """
 
     inputs: InputSettings
@@ -57,6 +58,7 @@ class TileScorer:
     low: NDArray[np.float64]
     edge: float
     points_per_batch: int
+    votes: int = 1
 
     def portable(self, example: PointCloud) -> TileScorer:
         """A copy that other processes can use: what features take from the whole cloud is computed beforehand.
@@ -83,7 +85,13 @@ class TileScorer:
             prepared = self.inputs.prepare(loaded.cloud, self.context, labels, self.whole)
             low = self.low[: prepared.horizontal.shape[1]]
             crops = CoveringCrops(
-                [prepared], self.inputs, pyramid, self.inputs.crop_radius, labelled_only=True, low=low
+                [prepared],
+                self.inputs,
+                pyramid,
+                self.inputs.crop_radius,
+                labelled_only=True,
+                low=low,
+                votes=self.votes,
             )
         crops.places = [place for place in crops.places if loaded.tile.holds(axis_cell(place[1], self.edge)[None])[0]]
         sums = np.zeros((len(prepared), len(label_map(model).names)), np.float32)
