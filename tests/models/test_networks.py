@@ -180,7 +180,7 @@ def test_configuration_rebuilds_exactly(name):
         ({"spacing": 0.0}, "spacing must be positive, got 0.0"),
         ({"bottleneck": 0}, "bottleneck must be at least 1, got 0"),
         ({"num_neighbors": 0}, "num_neighbors must be at least 1, got 0"),
-        ({"pooling": "sum"}, "reduce must be 'max' or 'mean'"),
+        ({"pooling": "sum"}, "pooling must be one of"),
     ],
 )
 def test_bad_encoders_are_refused_when_built(setting, message):

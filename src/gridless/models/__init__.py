@@ -4,11 +4,12 @@ from gridless.models.base import Network
 from gridless.models.export import export_model
 from gridless.models.files import load_model, save_model
 from gridless.models.pretrained import PRETRAINED, pretrained_file
-from gridless.models.registry import MODELS, build_model
+from gridless.models.registry import MODELS, SIZES, build_model
 
 __all__ = [
     "MODELS",
     "PRETRAINED",
+    "SIZES",
     "Network",
     "build_model",
     "export_model",

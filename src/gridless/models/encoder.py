@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from gridless.models.base import require
-from gridless.nn import BottleneckBlock, ConvBlock, PointwiseBlock, Pool
+from gridless.nn import BottleneckBlock, ConvBlock, FourierFeatures, InvertedBlock, PointwiseBlock, Pool
 from gridless.pyramid import Level, Pyramid, PyramidSettings
 
 # A voxel grid leaves points about one voxel apart; 16 of them around a point on a surface reach about 2.5 voxels far.
 _SUPPORT_IN_VOXELS = 2.5
+# Of the Fourier features: enough to tell halves of a support apart.
+_FREQUENCIES, _SPREAD = 8, 2.0
+_CHOICES = {
+    "block": ("bottleneck", "inverted"),
+    "normalization": ("batch", "layer"),
+    "encoding": ("offset", "fourier"),
+    "pooling": ("max", "mean", "convolution"),
+    "stem": ("convolution", "pointwise"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,11 +37,23 @@ class EncoderConfig:
         spacing: distance between neighboring points at level 0, in the unit of the positions.
         channels: width of each level, finest first; each further level has voxels twice as large.
         blocks: residual blocks at each level.
-        bottleneck: a block convolves this many times fewer channels than its level has.
+        block: "bottleneck" (convolution of few channels between 1×1 layers) or "inverted" (factorized convolution of
+            all channels, then a wider layer).
+        bottleneck: a bottleneck block convolves this many times fewer channels than its level has.
+        expansion: how many times wider an inverted block is inside.
         hidden: hidden widths of the kernels' MLP.
+        factorized: the paper's cheaper kernels.
+        encoding: what the kernels' MLP sees: the "offset" or "fourier" features of it.
         num_neighbors: K within a level and in pooling.
+        dilations: supports of a level's blocks, which share their channels: 2 takes every second of 2 K neighbors.
         window: see ``gridless.nn.ContinuousConv``.
-        pooling: "max" or "mean" over the support domain.
+        pooling: "max" or "mean" over the support domain, or a factorized "convolution" onto the coarser points.
+        normalization: "batch" or "layer".
+        stochastic_depth: probability of leaving out the last block in a training step; falls to 0 towards the first.
+        stem: the first layer: "convolution", or "pointwise" where level 0 only keeps fine detail for the decoder.
+
+    Raises:
+        ValueError: no level, a number that is not positive, lists of unequal length, or an unknown choice.
     """
 
     in_channels: int
@@ -38,20 +61,33 @@ class EncoderConfig:
     spacing: float = 1.0
     channels: Sequence[int] = (32, 64, 128, 256)
     blocks: Sequence[int] = (1, 1, 1, 1)
+    block: str = "bottleneck"
     bottleneck: int = 4
+    expansion: int = 4
     hidden: Sequence[int] = (16, 16)
+    factorized: bool = False
+    encoding: str = "offset"
     num_neighbors: int = 16
+    dilations: Sequence[int] = (1,)
     window: str | None = None
     pooling: str = "max"
+    normalization: str = "batch"
+    stochastic_depth: float = 0.0
+    stem: str = "convolution"
 
     def __post_init__(self) -> None:
         if not self.channels:
             raise ValueError("channels must name the width of at least one level, got none")
         if not self.spacing > 0:
             raise ValueError(f"spacing must be positive, got {self.spacing}")
-        for name in ("bottleneck", "num_neighbors"):
+        for name in ("bottleneck", "expansion", "num_neighbors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError(f"dilations must be numbers from 1 on, got {list(self.dilations)}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if len(self.blocks) != len(self.channels):
             raise ValueError(
                 f"blocks must have one number a level like channels ({len(self.channels)}), got {list(self.blocks)}"
@@ -65,61 +101,92 @@ class EncoderConfig:
     def pyramid_settings(self) -> PyramidSettings:
         """The levels it works on."""
         sizes = tuple(self.spacing * 2.0**level for level in range(1, len(self.channels)))
-        return PyramidSettings(sizes, self.num_neighbors, self.num_neighbors)
+        return PyramidSettings(sizes, max(self.dilations) * self.num_neighbors, self.num_neighbors)
 
-    def scale(self, level: int) -> float:
-        """About the radius of a support at a level."""
-        return _SUPPORT_IN_VOXELS * self.spacing * 2.0**level
+    def supports(self, level: Level) -> tuple[Any, ...]:
+        """The neighborhoods within a level, one for each dilation."""
+        if tuple(self.dilations) == (1,):
+            return (level.neighborhoods,)
+        return tuple(level.neighborhoods.dilated(step, self.num_neighbors) for step in self.dilations)
+
+    def kernel(self, level: int) -> dict[str, Any]:
+        """What all convolutions among the points of a level have in common, as arguments of ``ConvBlock``."""
+        basis = partial(FourierFeatures, self.dim, _FREQUENCIES, _SPREAD, self.hidden)
+        return {
+            "dim": self.dim,
+            "hidden": self.hidden,
+            "basis": basis if self.encoding == "fourier" else None,
+            "window": self.window,
+            "factorized": self.factorized,
+            "normalization": self.normalization,
+            "scale": _SUPPORT_IN_VOXELS * self.spacing * 2.0**level,
+        }
+
+    def residual_block(self, level: int, stochastic_depth: float) -> BottleneckBlock | InvertedBlock:
+        """A block of a level."""
+        channels = self.channels[level]
+        options = {"supports": len(self.dilations), "stochastic_depth": stochastic_depth, **self.kernel(level)}
+        if self.block == "inverted":
+            return InvertedBlock(channels, self.expansion, **options)
+        return BottleneckBlock(channels, max(1, channels // self.bottleneck), **options)
 
 
 class _Stage(nn.ModuleList):
     """Blocks of one level, one after the other."""
 
-    def forward(self, features: Tensor, level: Level) -> Tensor:
+    def forward(self, features: Tensor, level: Level, config: EncoderConfig) -> Tensor:
+        supports = config.supports(level) if len(self) else ()
         for block in self:
-            features = block(features, level.positions, level.neighborhoods)
+            features = block(features, level.positions, *supports)
         return features
 
 
 class Encoder(nn.Module):
-    """Stem, then at each level residual blocks, then max pooling onto the next level's points."""
+    """Stem, then at each level residual blocks, then pooling onto the next level's points."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
         first = config.channels[0]
-        self.stem = ConvBlock(
-            config.in_channels, first, config.dim, config.hidden, window=config.window, scale=config.scale(0)
+        self.stem: nn.Module
+        if config.stem == "pointwise":
+            self.stem = PointwiseBlock(config.in_channels, first, normalization=config.normalization)
+        else:
+            self.stem = ConvBlock(config.in_channels, first, **config.kernel(0))
+        self.pool = Pool(config.pooling) if config.pooling != "convolution" else None
+        self.widen = nn.ModuleList(
+            PointwiseBlock(finer, coarser, normalization=config.normalization)
+            if self.pool is not None
+            else ConvBlock(finer, coarser, **config.kernel(level) | {"factorized": True})
+            for level, (finer, coarser) in enumerate(itertools.pairwise(config.channels))
         )
-        self.stages = nn.ModuleList()
-        self.widen = nn.ModuleList()
-        self.pool = Pool(config.pooling)
-        for level, (channels, num_blocks) in enumerate(zip(config.channels, config.blocks, strict=True)):
-            if level > 0:
-                self.widen.append(PointwiseBlock(config.channels[level - 1], channels))
-            self.stages.append(
-                _Stage(
-                    BottleneckBlock(
-                        channels,
-                        max(1, channels // config.bottleneck),
-                        config.dim,
-                        config.hidden,
-                        window=config.window,
-                        scale=config.scale(level),
-                    )
-                    for _ in range(num_blocks)
-                )
-            )
+        depths = self._depths()
+        self.stages = nn.ModuleList(
+            _Stage(config.residual_block(level, next(depths)) for _ in range(num_blocks))
+            for level, num_blocks in enumerate(config.blocks)
+        )
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> list[Tensor]:
         """features [N, C_in] of level 0 → features of every level, finest first."""
         finest = pyramid.levels[0]
-        features = self.stem(features, finest.positions, finest.positions, finest.neighborhoods)
-        outputs: list[Tensor] = []
-        for depth, (level, stage) in enumerate(zip(pyramid.levels, self.stages, strict=True)):
-            if depth > 0:
+        if isinstance(self.stem, ConvBlock):
+            near = finest.neighborhoods
+            if max(self.config.dilations) > 1:
+                near = near.dilated(1, self.config.num_neighbors)
+            features = self.stem(features, finest.positions, finest.positions, near)
+        else:
+            features = self.stem(features)
+        outputs = [self.stages[0](features, finest, self.config)]
+        for depth, (finer, level) in enumerate(itertools.pairwise(pyramid.levels), 1):
+            supports, widen = require(level.pooling, level), self.widen[depth - 1]
+            if self.pool is None:
+                features = widen(outputs[-1], finer.positions, level.positions, supports)
+            else:
                 # Widening each fine point first costs more; pooled points are fewer.
-                features = self.widen[depth - 1](self.pool(features, require(level.pooling, level)))
-            features = stage(features, level)
-            outputs.append(features)
+                features = widen(self.pool(outputs[-1], supports))
+            outputs.append(self.stages[depth](features, level, self.config))
         return outputs
+
+    def _depths(self) -> Iterator[float]:
+        total = sum(self.config.blocks)
+        return (self.config.stochastic_depth * (place + 1) / total for place in range(total))

@@ -39,7 +39,8 @@ class PCCNUNet(Network):
         self.upsample = Upsample()
         widths = list(config.channels)
         self.decoders = nn.ModuleList(
-            PointwiseBlock(finer + coarser, finer) for finer, coarser in itertools.pairwise(widths)
+            PointwiseBlock(finer + coarser, finer, normalization=config.normalization)
+            for finer, coarser in itertools.pairwise(widths)
         )
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[0], num_classes))
 

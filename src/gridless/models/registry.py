@@ -13,21 +13,28 @@ from gridless.models.encoder import EncoderConfig
 from gridless.models.pccn import PCCN
 from gridless.models.pccn_unet import PCCNUNet
 
+#: Three sizes of the networks with an encoder, by their arguments.
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"channels": (16, 32, 64, 128), "blocks": (1, 1, 1, 1)},
+    "base": {"channels": (32, 64, 128, 256), "blocks": (1, 1, 2, 2)},
+    "large": {"channels": (64, 128, 256, 512), "blocks": (2, 2, 4, 4)},
+}
 MODELS: dict[str, Callable[..., Network]] = {model.name: model for model in (PCCNUNet, PCCN, Classifier)}
 
 
-def build_model(name: str, **config: Any) -> Network:
+def build_model(name: str, *, size: str | None = None, **config: Any) -> Network:
     """A network with fresh weights.
 
     Args:
         name: "pccn_unet" (segmentation), "pccn" (the paper's segmentation network) or "classifier".
-        config: its arguments; all need ``in_channels`` and ``num_classes``.
+        size: "small" (for CPUs), "base" or "large": channels and blocks of the networks with an encoder.
+        config: its arguments; all need ``in_channels`` and ``num_classes``. They go before those of the size.
 
     Returns:
         The network, in training mode.
 
     Raises:
-        ValueError: an unknown name or argument (the message names the nearest known one), or one is missing.
+        ValueError: an unknown name, size or argument (the message names the nearest known one), or one is missing.
 
     Example:
         >>> build_model("pccn", in_channels=4, num_classes=3).config["num_neighbors"]
@@ -36,6 +43,10 @@ def build_model(name: str, **config: Any) -> Network:
     if name not in MODELS:
         raise ValueError(f"build_model: name must be one of {', '.join(MODELS)}, got {name!r}{_hint(name, MODELS)}")
     known, required = _arguments(MODELS[name])
+    if size is not None:
+        if size not in SIZES or "blocks" not in known:
+            raise ValueError(f"build_model: {name} has no size {size!r}; {', '.join(SIZES)} are sizes of encoders")
+        config = SIZES[size] | config
     for key in config:
         if key not in known:
             raise ValueError(

@@ -82,6 +82,25 @@ class Neighborhoods:
         kept_before = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
         return Neighborhoods(self.indices[kept], kept_before[self.offsets])
 
+    def dilated(self, step: int, count: int) -> Neighborhoods:
+        """Every ``step``-th pair of each row, at most ``count`` of them.
+
+        Of rows sorted by distance, as many neighbors as before from a support ``step`` times as large.
+
+        Raises:
+            ValueError: a number below 1.
+
+        Example:
+            >>> Neighborhoods.from_lists([[5, 6, 7, 8, 9], [1]]).dilated(2, 2).indices.tolist()
+            [5, 7, 1]
+        """
+        if step < 1 or count < 1:
+            raise ValueError(f"Neighborhoods.dilated: step and count must be at least 1, got {step} and {count}")
+        place = torch.arange(self.num_pairs, device=self.offsets.device) - torch.repeat_interleave(
+            self.offsets[:-1], self.counts(), output_size=self.num_pairs
+        )
+        return self.select_pairs((place % step == 0) & (place < step * count))
+
     @staticmethod
     def from_lists(lists: Sequence[Sequence[int]]) -> Neighborhoods:
         """Rows from one list of source indices a query, of any lengths."""

@@ -10,6 +10,21 @@ from torch import distributed as dist
 from torch.nn import functional
 
 
+def normalization_layer(kind: str, channels: int) -> nn.Module:
+    """ "batch": :class:`BatchNorm`; "layer": ``torch.nn.LayerNorm`` over each point's channels.
+
+    Raises:
+        ValueError: another kind.
+
+    Example:
+        >>> normalization_layer("layer", 8)
+        LayerNorm((8,), eps=1e-05, elementwise_affine=True)
+    """
+    if kind not in ("batch", "layer"):
+        raise ValueError(f'normalization must be "batch" or "layer", got {kind!r}')
+    return BatchNorm(channels) if kind == "batch" else nn.LayerNorm(channels)
+
+
 class BatchNorm(nn.BatchNorm1d):
     """``torch.nn.BatchNorm1d`` that normalizes fewer than two rows with the running statistics.
 
