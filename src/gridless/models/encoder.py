@@ -119,8 +119,12 @@ class EncoderConfig:
             "window": self.window,
             "factorized": self.factorized,
             "normalization": self.normalization,
-            "scale": _SUPPORT_IN_VOXELS * self.spacing * 2.0**level,
+            "scale": self.scale(level),
         }
+
+    def scale(self, level: int) -> float:
+        """About the radius of a support at a level."""
+        return _SUPPORT_IN_VOXELS * self.spacing * 2.0**level
 
     def residual_block(self, level: int, stochastic_depth: float) -> BottleneckBlock | InvertedBlock:
         """A block of a level."""
