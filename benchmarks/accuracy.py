@@ -28,9 +28,7 @@ from gridless.models import load_model
 from gridless.training import MODEL_FILE, fit, load_recipe
 
 _ROOT = Path(__file__).parents[1]
-_DOCUMENT = _ROOT / "BENCHMARKS.md"
 _TASKS = Path(__file__).with_suffix(".yaml")
-_RESULTS = RESULTS_FOLDER / "accuracy.csv"
 _RECIPES = _ROOT / "recipes"
 
 
@@ -64,6 +62,7 @@ class Task:
         test: files scored; by default those that the recipe keeps for testing.
         validation: score what the training held aside, for data without a test part.
         train: files that trees learn from; the recipe's by default.
+        changes: values of every contender's recipe by their dotted names; a contender's own go before them.
     """
 
     title: str
@@ -72,13 +71,32 @@ class Task:
     test: list[str] | None = None
     validation: bool = False
     train: list[str] | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """All of accuracy.yaml."""
+    """A file of tasks: accuracy.yaml or another.
+
+    Args:
+        tasks: by name.
+        results: file of the rows, in results/.
+        document: whose section of the same name holds the tables.
+    """
 
     tasks: dict[str, Task]
+    results: str = "accuracy.csv"
+    document: str = "BENCHMARKS.md"
+
+    @property
+    def section(self) -> str:
+        """Of the document."""
+        return Path(self.results).stem
+
+    @property
+    def rows_file(self) -> Path:
+        """Where the rows are."""
+        return RESULTS_FOLDER / self.results
 
 
 @dataclass(frozen=True)
@@ -99,28 +117,30 @@ class AccuracyRow:
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("tasks", nargs="*", help="names in accuracy.yaml; all if none is given")
+    parser.add_argument("tasks", nargs="*", help="names in the file of tasks; all if none is given")
+    parser.add_argument("--file", type=Path, default=_TASKS, help="tasks and contenders; by default accuracy.yaml")
     parser.add_argument("--contenders", nargs="+", help="only these")
-    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="folder for the trainings")
+    parser.add_argument("--runs", type=Path, help="folder for the trainings; by default runs/ and the file's name")
     options = parser.parse_args()
     pointnet.register()
-    tasks = settings_from_plain(Tasks, yaml.safe_load(_TASKS.read_text(encoding="utf-8"))).tasks
+    file = settings_from_plain(Tasks, yaml.safe_load(options.file.read_text(encoding="utf-8")))
+    tasks, runs = file.tasks, options.runs or Path("runs") / options.file.stem
     for name in options.tasks:
         if name not in tasks:
             parser.error(f"no task {name!r}; known: {', '.join(tasks)}")
-    known = {(row.task, row.contender, row.seed) for row in _read_rows()}
+    known = {(row.task, row.contender, row.seed) for row in _read_rows(file.rows_file)}
     for name in options.tasks or tasks:
         for label, contender in tasks[name].contenders.items():
             for seed in contender.seeds:
                 wanted = not options.contenders or label in options.contenders
                 if wanted and (name, label, seed) not in known:
                     print(f"{name}: {label}, seed {seed}", flush=True)
-                    row = _measure(name, label, tasks[name], contender, seed, options.runs)
-                    _write_rows([*_read_rows(), row])  # read anew: another contender may have been measured meanwhile
-    text = _DOCUMENT.read_text(encoding="utf-8")
-    _DOCUMENT.write_text(
-        with_section(text, "accuracy", "python -m benchmarks.accuracy", _report(tasks, _read_rows())), "utf-8"
-    )
+                    row = _measure(name, label, tasks[name], contender, seed, runs)
+                    # Read anew: another contender may have been measured meanwhile.
+                    _write_rows(file.rows_file, [*_read_rows(file.rows_file), row])
+    document, report = _ROOT / file.document, _report(tasks, _read_rows(file.rows_file))
+    command = "python -m benchmarks.accuracy" + (f" --file {options.file}" if options.file != _TASKS else "")
+    document.write_text(with_section(document.read_text("utf-8"), file.section, command, report), "utf-8")
     return 0
 
 
@@ -131,7 +151,7 @@ def _measure(name: str, label: str, task: Task, contender: AccuracyContender, se
         scores = _trees_scores(task, contender, seed)
         minutes = (time.perf_counter() - started) / 60
     else:
-        run = _trained(task, label, contender, seed, runs)
+        run = _trained(name, label, task, contender, seed, runs)
         minutes = json.loads((run / "trained.json").read_text())["minutes"]
         model = load_model(run / MODEL_FILE)
         parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -152,12 +172,13 @@ def _measure(name: str, label: str, task: Task, contender: AccuracyContender, se
     )
 
 
-def _trained(task: Task, label: str, contender: AccuracyContender, seed: int, runs: Path) -> Path:
-    """The folder of a finished training; tasks that train the same recipe share it."""
+def _trained(name: str, label: str, task: Task, contender: AccuracyContender, seed: int, runs: Path) -> Path:
+    """The folder of a finished training; tasks that train the same recipe without changes share it."""
     recipe = contender.recipe or task.recipe
-    run = runs / (f"{recipe}-{label}-{seed}" if contender.changes else f"{recipe}-{seed}")
+    changes = {**task.changes, **contender.changes}
+    run = runs / (f"{name if task.changes else recipe}-{label}-{seed}" if changes else f"{recipe}-{seed}")
     if not (run / "trained.json").exists():
-        changes = {**contender.changes, "output": str(run), "seed": seed}
+        changes |= {"output": str(run), "seed": seed}
         result = fit(load_recipe(_RECIPES / f"{recipe}.yaml", changes), resume=True)
         (run / "trained.json").write_text(json.dumps({"minutes": result.minutes, "steps": result.steps}))
     return run
@@ -204,10 +225,10 @@ def _report(tasks: Mapping[str, Task], rows: Sequence[AccuracyRow]) -> str:
     return "\n\n".join(parts)
 
 
-def _read_rows() -> list[AccuracyRow]:
-    if not _RESULTS.exists():
+def _read_rows(path: Path) -> list[AccuracyRow]:
+    if not path.exists():
         return []
-    with open(_RESULTS, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return [
             AccuracyRow(
                 entry["task"],
@@ -224,8 +245,8 @@ def _read_rows() -> list[AccuracyRow]:
         ]
 
 
-def _write_rows(rows: Sequence[AccuracyRow]) -> None:
-    with replaced_when_complete(_RESULTS) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+def _write_rows(path: Path, rows: Sequence[AccuracyRow]) -> None:
+    with replaced_when_complete(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(column.name for column in dataclasses.fields(AccuracyRow))
         for row in rows:

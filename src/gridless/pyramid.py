@@ -24,6 +24,7 @@ class PyramidSettings:
         num_neighbors: K nearest neighbors within a level.
         pooling_neighbors: nearest finer points that a point of the next level pools.
         upsampling_neighbors: nearest coarser points from which a finer point is interpolated.
+        finest_neighbors: K within level 0 where that differs; 1 where nothing is convolved there.
 
     Raises:
         ValueError: a size or number is not positive, or the sizes do not grow.
@@ -33,14 +34,16 @@ class PyramidSettings:
     num_neighbors: int = 16
     pooling_neighbors: int = 16
     upsampling_neighbors: int = 3
+    finest_neighbors: int | None = None
 
     def __post_init__(self) -> None:
         sizes = (0.0, *self.voxel_sizes)
         if not all(before < after for before, after in itertools.pairwise(sizes)):
             raise ValueError(f"PyramidSettings: voxel_sizes must be positive and growing, got {self.voxel_sizes}")
-        for name in ("num_neighbors", "pooling_neighbors", "upsampling_neighbors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PyramidSettings: {name} must be at least 1, got {getattr(self, name)}")
+        for name in ("num_neighbors", "pooling_neighbors", "upsampling_neighbors", "finest_neighbors"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"PyramidSettings: {name} must be at least 1, got {number}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ class Pyramid:
             return index.knn(queries, k, None if num_clouds == 1 else clouds)
 
         index = index_of(positions, batch)
-        levels = [Level(positions, batch, search(index, positions, batch, settings.num_neighbors))]
+        finest = settings.finest_neighbors or settings.num_neighbors
+        levels = [Level(positions, batch, search(index, positions, batch, finest))]
         for size in settings.voxel_sizes:
             finer, finer_index = levels[-1], index
             kept = voxel_grid(finer.positions, size, None if num_clouds == 1 else finer.batch)

@@ -106,3 +106,9 @@ def test_unknown_choices_are_refused():
         build_model("pccn_unet", **SMALL | {"dilations": ()})
     with pytest.raises(ValueError, match="normalization must be"):
         ConvBlock(2, 2, normalization="group")
+
+
+def test_no_neighbors_are_sought_where_nothing_is_convolved():
+    settings = build_model("pccn_unet", **SMALL | {"stem": "pointwise", "blocks": (0, 1)}).pyramid_settings
+    levels = Pyramid.build(torch.rand(60, 3), settings).levels
+    assert [level.neighborhoods.num_pairs // len(level.positions) for level in levels] == [1, 6]

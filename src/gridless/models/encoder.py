@@ -14,8 +14,6 @@ from gridless.models.base import require
 from gridless.nn import BottleneckBlock, ConvBlock, FourierFeatures, InvertedBlock, PointwiseBlock, Pool
 from gridless.pyramid import Level, Pyramid, PyramidSettings
 
-# A voxel grid leaves points about one voxel apart; 16 of them around a point on a surface reach about 2.5 voxels far.
-_SUPPORT_IN_VOXELS = 2.5
 # Of the Fourier features: enough to tell halves of a support apart.
 _FREQUENCIES, _SPREAD = 8, 2.0
 _CHOICES = {
@@ -42,7 +40,10 @@ class EncoderConfig:
         bottleneck: a bottleneck block convolves this many times fewer channels than its level has.
         expansion: how many times wider an inverted block is inside.
         hidden: hidden widths of the kernels' MLP.
+        activation: of the kernels' MLP: "relu", "silu", "gelu" or "sine".
         factorized: the paper's cheaper kernels.
+        scale_in_voxels: length, in voxels of the level, that the kernels' MLP sees as 1. A voxel grid leaves points
+            about one voxel apart; 16 of them around a point on a surface reach about 2.5 voxels far.
         encoding: what the kernels' MLP sees: the "offset" or "fourier" features of it.
         num_neighbors: K within a level and in pooling.
         dilations: supports of a level's blocks, which share their channels: 2 takes every second of 2 K neighbors.
@@ -65,7 +66,9 @@ class EncoderConfig:
     bottleneck: int = 4
     expansion: int = 4
     hidden: Sequence[int] = (16, 16)
+    activation: str = "relu"
     factorized: bool = False
+    scale_in_voxels: float = 2.5
     encoding: str = "offset"
     num_neighbors: int = 16
     dilations: Sequence[int] = (1,)
@@ -78,8 +81,9 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if not self.channels:
             raise ValueError("channels must name the width of at least one level, got none")
-        if not self.spacing > 0:
-            raise ValueError(f"spacing must be positive, got {self.spacing}")
+        for name in ("spacing", "scale_in_voxels"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("bottleneck", "expansion", "num_neighbors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -101,7 +105,9 @@ class EncoderConfig:
     def pyramid_settings(self) -> PyramidSettings:
         """The levels it works on."""
         sizes = tuple(self.spacing * 2.0**level for level in range(1, len(self.channels)))
-        return PyramidSettings(sizes, max(self.dilations) * self.num_neighbors, self.num_neighbors)
+        widest = max(self.dilations) * self.num_neighbors
+        finest = 1 if self.stem == "pointwise" and self.blocks[0] == 0 else None
+        return PyramidSettings(sizes, widest, self.num_neighbors, finest_neighbors=finest)
 
     def supports(self, level: Level) -> tuple[Any, ...]:
         """The neighborhoods within a level, one for each dilation."""
@@ -116,6 +122,7 @@ class EncoderConfig:
             "dim": self.dim,
             "hidden": self.hidden,
             "basis": basis if self.encoding == "fourier" else None,
+            "activation": self.activation,
             "window": self.window,
             "factorized": self.factorized,
             "normalization": self.normalization,
@@ -124,7 +131,7 @@ class EncoderConfig:
 
     def scale(self, level: int) -> float:
         """About the radius of a support at a level."""
-        return _SUPPORT_IN_VOXELS * self.spacing * 2.0**level
+        return self.scale_in_voxels * self.spacing * 2.0**level
 
     def residual_block(self, level: int, stochastic_depth: float) -> BottleneckBlock | InvertedBlock:
         """A block of a level."""
