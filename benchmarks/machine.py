@@ -19,14 +19,14 @@ def with_facts(row: Row, command: str) -> Row:
     return replace(
         row,
         date=datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        machine=_machine(),
+        machine=machine(),
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         command=command,
     )
 
 
-def _machine() -> str:
+def machine() -> str:
     """Processor, cores, instruction set, memory, Python."""
     facts = [_processor(), f"{os.cpu_count()} cores", torch.backends.cpu.get_cpu_capability()]
     with contextlib.suppress(AttributeError, ValueError, OSError):  # not every system tells

@@ -30,14 +30,14 @@ def probe(sizes: Sizes, passes: Pass, name: str) -> dict[str, float | str]:
     # What building the inputs has left in the heap would otherwise be used again, unseen.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
-    start = _resident_megabytes("VmRSS")
+    start = resident_megabytes("VmRSS")
     results = contender.run(passes)
-    peak = _resident_megabytes("VmHWM")
+    peak = resident_megabytes("VmHWM")
     given = sum(value.nbytes for value in results.values()) / 2**20
     return {"peak_megabytes": peak - start - given, "process_megabytes": peak}
 
 
-def _resident_megabytes(key: str) -> float:
+def resident_megabytes(key: str) -> float:
     """VmRSS (now) or VmHWM (peak)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) / 1024

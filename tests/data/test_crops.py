@@ -169,3 +169,17 @@ def test_batches_keep_crops_apart():
     assert batch.pyramid.num_clouds == 2
     assert len(batch.labels) == len(finest.positions) == sum(len(p.labels) for p in parts)
     assert finest.batch.bincount().tolist() == [len(p.labels) for p in parts]
+
+
+def test_a_share_of_the_points_is_kept():
+    rows = np.arange(10_000)
+    kept = AugmentationSettings(keep=(0.5, 0.5)).kept_rows(rows, np.random.default_rng(0))
+    assert len(kept) == pytest.approx(5000, abs=200)
+    assert np.array_equal(kept, np.unique(kept))
+    assert len(AugmentationSettings(keep=(1e-9, 1e-9)).kept_rows(rows, np.random.default_rng(0))) == 1
+    with pytest.raises(ValueError, match="two shares"):
+        AugmentationSettings(keep=(0.0, 1.0))
+    thinned = cut_crop(
+        scene(), np.array([10.0, 10.0]), SETTINGS, AugmentationSettings(keep=(0.3, 0.4)), np.random.default_rng(1)
+    )
+    assert 0.25 < len(thinned.rows) / len(cut_crop(scene(), np.array([10.0, 10.0]), SETTINGS).rows) < 0.45

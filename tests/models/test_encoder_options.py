@@ -18,6 +18,7 @@ OPTIONS = [
     {"pooling": "convolution"},
     {"normalization": "layer"},
     {"stochastic_depth": 0.4},
+    {"vertical_scale": 0.25, "activation": "silu", "scale_in_voxels": 1.5},
     {"stem": "pointwise", "blocks": (0, 1)},
 ]
 

@@ -19,6 +19,7 @@ class AugmentationSettings:
         rotate: turn by any angle about the vertical axis.
         flip: mirror the first axis in half of the crops.
         scale: smallest and largest factor of all coordinates.
+        keep: smallest and largest share of the points that is kept, each at random.
         jitter: standard deviation of the noise on each coordinate of each network point (metres).
         feature_shift: feature name -> standard deviation of an offset that all points of a crop share.
         feature_noise: feature name -> standard deviation of noise on each point.
@@ -28,10 +29,15 @@ class AugmentationSettings:
     rotate: bool = True
     flip: bool = True
     scale: tuple[float, float] = (0.95, 1.05)
+    keep: tuple[float, float] = (1.0, 1.0)
     jitter: float = 0.0
     feature_shift: dict[str, float] = field(default_factory=dict)
     feature_noise: dict[str, float] = field(default_factory=dict)
     feature_dropout: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep[0] <= self.keep[1] <= 1:
+            raise ValueError(f"augmentation.keep must be two shares, 0 < smallest <= largest <= 1, got {self.keep}")
 
     def check_names(self, features: Sequence[str]) -> None:
         """ValueError if a changed feature is not one of ``features``."""
@@ -39,6 +45,13 @@ class AugmentationSettings:
             for name in getattr(self, table):
                 if name not in features:
                     raise ValueError(f"augmentation.{table}: no feature {unknown_name(name, features)}")
+
+    def kept_rows(self, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+        """The rows of the points that are kept; one at least, and all without a draw where nothing is left out."""
+        if self.keep == (1.0, 1.0) or len(rows) == 0:
+            return rows
+        kept = rows[rng.random(len(rows)) < rng.uniform(*self.keep)]
+        return kept if len(kept) else rows[:1]
 
     def transform(self, dim: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """A random linear map [D, D] of local coordinates: rotation about the last axis, mirror, scale."""

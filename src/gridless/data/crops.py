@@ -57,6 +57,9 @@ def cut_crop(
         angle: by which the network is shown the crop turned about its axis, in radians.
     """
     rows = np.sort(np.asarray(cloud.tree.query_ball_point(center, settings.crop_radius), dtype=np.int64))
+    if augmentation is not None:
+        assert rng is not None
+        rows = augmentation.kept_rows(rows, rng)
     members = cloud.positions[rows]
     middle = np.zeros(members.shape[1])
     middle[: len(center)] = center
@@ -104,13 +107,13 @@ def whole_crop(
     if len(cloud) == 0:
         raise ValueError(f"{cloud.name}: has no points")
     middle = (cloud.horizontal.min(axis=0) + cloud.horizontal.max(axis=0)) / 2
-    crop = cut_crop(cloud, middle, settings, augmentation, rng, max_points, angle)
-    if len(crop.rows) < len(cloud):
+    inside = cloud.tree.query_ball_point(middle, settings.crop_radius, return_length=True)
+    if inside < len(cloud):
         raise ValueError(
-            f"{cloud.name}: {len(cloud) - len(crop.rows)} of {len(cloud)} points lie outside inputs.crop_radius = "
+            f"{cloud.name}: {len(cloud) - inside} of {len(cloud)} points lie outside inputs.crop_radius = "
             f"{settings.crop_radius:g}; make it large enough for whole objects"
         )
-    return crop
+    return cut_crop(cloud, middle, settings, augmentation, rng, max_points, angle)
 
 
 def covering_centers(

@@ -44,6 +44,7 @@ class EncoderConfig:
         factorized: the paper's cheaper kernels.
         scale_in_voxels: length, in voxels of the level, that the kernels' MLP sees as 1. A voxel grid leaves points
             about one voxel apart; 16 of them around a point on a surface reach about 2.5 voxels far.
+        vertical_scale: that of the last axis, as a part of the others'; below 1, heights are told apart more finely.
         encoding: what the kernels' MLP sees: the "offset" or "fourier" features of it.
         num_neighbors: K within a level and in pooling.
         dilations: supports of a level's blocks, which share their channels: 2 takes every second of 2 K neighbors.
@@ -69,6 +70,7 @@ class EncoderConfig:
     activation: str = "relu"
     factorized: bool = False
     scale_in_voxels: float = 2.5
+    vertical_scale: float = 1.0
     encoding: str = "offset"
     num_neighbors: int = 16
     dilations: Sequence[int] = (1,)
@@ -81,7 +83,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if not self.channels:
             raise ValueError("channels must name the width of at least one level, got none")
-        for name in ("spacing", "scale_in_voxels"):
+        for name in ("spacing", "scale_in_voxels", "vertical_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("bottleneck", "expansion", "num_neighbors"):
@@ -126,12 +128,16 @@ class EncoderConfig:
             "window": self.window,
             "factorized": self.factorized,
             "normalization": self.normalization,
-            "scale": self.scale(level),
+            "scale": self.scale(level) if self.vertical_scale == 1 else self._axis_scales(level),
         }
 
     def scale(self, level: int) -> float:
         """About the radius of a support at a level."""
         return self.scale_in_voxels * self.spacing * 2.0**level
+
+    def _axis_scales(self, level: int) -> list[float]:
+        scale = self.scale(level)
+        return [scale] * (self.dim - 1) + [scale * self.vertical_scale]
 
     def residual_block(self, level: int, stochastic_depth: float) -> BottleneckBlock | InvertedBlock:
         """A block of a level."""
