@@ -1,13 +1,15 @@
 """Time and peak memory of ``gridless predict`` on a file of any size, made on the way.
 
-    python -m benchmarks.large_prediction FOLDER MILLIONS [MEMORY]
+    python -m benchmarks.large_prediction FOLDER MILLIONS [--memory 4GB] [--size small]
 
-The file has 50 points a square meter in the order of flight lines; the network has random weights and merges points to
-voxels of 4 m, so that the path around it shows. Run again after an interruption: it goes on where it was.
+The file has 50 points a square meter in the order of flight lines; the network has random weights. By default it merges
+points to voxels of 4 m, so that the path around it shows; a size of ``pccn_unet`` takes voxels of 0.5 m, as one would.
+Run again after an interruption: it goes on where it was.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 import gridless as gl
 from gridless.data import FeatureSettings, InputSettings, LabelMap, plain_from_settings
 from gridless.io import create
+from gridless.models import SIZES
 
 _PER_SQUARE_METER = 50
 _CHUNK = 500_000
@@ -47,26 +50,39 @@ def make_file(path: Path, num_points: int) -> None:
             append(gl.PointCloud(np.column_stack([x + 652_000, y + 6_862_000, z + 120]), columns))
 
 
-def make_model(path: Path) -> None:
+def make_model(path: Path, size: str | None) -> None:
     """A network nobody trained."""
     torch.manual_seed(0)
-    model = gl.build_model("pccn", in_channels=2, num_classes=3, num_neighbors=8)
+    if size is None:
+        voxel_size, model = 4.0, gl.build_model("pccn", in_channels=2, num_classes=3, num_neighbors=8)
+    else:
+        voxel_size, model = 0.5, gl.build_model("pccn_unet", size=size, in_channels=2, num_classes=3, spacing=0.5)
     features = (FeatureSettings("height_above_ground", scale=10.0), FeatureSettings("intensity", transform="robust"))
     model.metadata = {
-        "inputs": plain_from_settings(InputSettings(features, voxel_size=4.0, crop_radius=20.0)),
+        "inputs": plain_from_settings(InputSettings(features, voxel_size=voxel_size, crop_radius=20.0)),
         "labels": plain_from_settings(LabelMap({"ground": [2], "tree": [5], "house": [6]})),
     }
     gl.save_model(path, model)
 
 
-def main(folder: Path, millions: float, memory: str = "4GB") -> int:
+def main() -> int:
     """Make what is not there yet, predict, and print what it took."""
-    source, target, model = folder / f"{millions:g}M.las", folder / f"{millions:g}M-out.las", folder / "m.safetensors"
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.large_prediction", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("millions", type=float, help="of points")
+    parser.add_argument("--memory", default="4GB", help="as for gridless predict")
+    parser.add_argument("--size", choices=sorted(SIZES), help="of a pccn_unet; by default a small pccn")
+    options = parser.parse_args()
+    folder, millions = options.folder, options.millions
+    source, target = folder / f"{millions:g}M.las", folder / f"{millions:g}M-out.las"
+    model = folder / f"{options.size or 'pccn'}.safetensors"
     if not source.exists():
         make_file(source, round(millions * 1e6))
     if not model.exists():
-        make_model(model)
-    words = ["predict", str(source), "-o", str(target), "-m", str(model), "--memory", memory, "--resume"]
+        make_model(model, options.size)
+    words = ["predict", str(source), "-o", str(target), "-m", str(model), "--memory", options.memory, "--resume"]
     start = time.perf_counter()
     code = subprocess.run([sys.executable, "-m", "gridless.cli.main", *words], check=False).returncode
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
@@ -75,4 +91,4 @@ def main(folder: Path, millions: float, memory: str = "4GB") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:4]))
+    sys.exit(main())
