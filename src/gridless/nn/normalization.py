@@ -1,4 +1,4 @@
-"""Batch normalization that survives a batch of one point, and that several processes can share."""
+"""The kinds of normalization; that over a batch survives one point and can be shared by several processes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def normalization_layer(kind: str, channels: int) -> nn.Module:
         ValueError: another kind.
 
     Example:
-        >>> normalization_layer("layer", 8)
-        LayerNorm((8,), eps=1e-05, elementwise_affine=True)
+        >>> normalization_layer("layer", 8).normalized_shape
+        (8,)
     """
     if kind not in ("batch", "layer"):
         raise ValueError(f'normalization must be "batch" or "layer", got {kind!r}')
