@@ -117,6 +117,15 @@ def test_weights_that_do_not_fit(saved, change):
         load_model(saved)
 
 
+@pytest.mark.parametrize("change", [{"channels": (8, 10**9)}, {"channels": (8, 10**18)}, {"blocks": (1, 10**9)}])
+def test_a_configuration_that_asks_for_more_than_the_file_holds_costs_neither_memory_nor_time(saved, change):
+    model = make("pccn_unet")
+    header = {"format": "gridless-model-1", "name": model.name, "metadata": "{}"}
+    save_file(model.state_dict(), saved, metadata=header | {"config": json.dumps(model.config | change)})
+    with pytest.raises(ReadError, match=r"the configuration asks|damaged model file"):
+        load_model(saved)
+
+
 def test_interrupted_write_leaves_the_old_file(saved, monkeypatch):
     before = saved.read_bytes()
 

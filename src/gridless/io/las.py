@@ -22,6 +22,7 @@ from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
 from gridless.io.chunks import PointChunks, check_count
+from gridless.io.laz import check_chunks
 
 HEADER = "las_header"
 """Key of the laspy header in a cloud's metadata."""
@@ -51,6 +52,9 @@ def open_chunks(path: Path, chunk_size: int = POINTS_PER_BLOCK) -> PointChunks:
                 f"{max(point_bytes, 0)} bytes follow it: the file is cut short or its header is wrong",
                 f"byte {header.offset_to_point_data}",
             )
+        if header.are_points_compressed:
+            with _damage_reported(path, "the table of its chunks cannot be read"):
+                check_chunks(path, file, header)
         metadata = {HEADER: header}
         crs = _reference_system(header)
         if crs is not None:
@@ -177,7 +181,7 @@ def _damage_reported(path: Path, problem: str, point: int | None = None) -> Iter
     """Turn whatever the decoders raise on damaged files into ReadError; the Rust decoder's panic is no Exception."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, ReadError):
         raise
     except BaseException as error:
         where = None if point is None else f"point {point} or after"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
@@ -66,19 +70,40 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Network:
                 raise ReadError(
                     path, f"not a gridless model (format {header.get('format')!r}, name {header.get('name')!r})"
                 )
-            model = build_model(header["name"], **json.loads(header["config"]))
-            model.metadata = json.loads(header["metadata"])
+            config = json.loads(header["config"])
             stored = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+            with torch.device("meta"), _at_most_parameters(path, len(stored)):
+                shapes = build_model(header["name"], **config).state_dict()
+            expected = {name: list(tensor.shape) for name, tensor in shapes.items()}
             for name in sorted(stored.keys() | expected.keys()):
                 if stored.get(name) != expected.get(name):
                     raise ReadError(
                         path,
                         f"tensor {name!r} has shape {stored.get(name)}, the configuration asks {expected.get(name)}",
                     )
+            model = build_model(header["name"], **config)
+            model.metadata = json.loads(header["metadata"])
             model.load_state_dict({name: file.get_tensor(name) for name in stored})
     except ReadError:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ReadError(path, f"damaged model file: {error}") from error
     return model.to(device).eval()
+
+
+@contextlib.contextmanager
+def _at_most_parameters(path: Path, limit: int) -> Iterator[None]:
+    """Stop the building of a network of more tensors than its file holds, however many its configuration asks for."""
+    count = 0
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count
+        count += parameter is not None
+        if count > limit:
+            raise ReadError(path, f"holds {limit} tensors, the configuration asks for more")
+
+    hook = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        hook.remove()

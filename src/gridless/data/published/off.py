@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from gridless.errors import ReadError
 
+_LARGEST = 1e100  # products of three are areas and volumes
+
 
 def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Vertices [V, 3] and triangles [F, 3] of an OFF file; larger faces are split into fans.
@@ -32,6 +34,8 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     vertices, rest = numbers[3 : 3 + 3 * num_vertices], numbers[3 + 3 * num_vertices :]
     if len(vertices) < 3 * num_vertices or len(rest) < num_faces:
         raise ReadError(path, f"promises {num_vertices} vertices and {num_faces} faces, but the file is cut short")
+    if not (np.abs(numbers) < _LARGEST).all():
+        raise ReadError(path, f"holds a number that is not finite or not below {_LARGEST:g}")
     triangles = _triangles(path, rest.astype(np.int64), num_faces)
     if len(triangles) and not 0 <= triangles.min() <= triangles.max() < num_vertices:
         raise ReadError(path, f"a face names a vertex outside 0 .. {num_vertices - 1}")
