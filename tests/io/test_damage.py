@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tracemalloc
 
-import numpy as np
 import pytest
 
 import gridless.io as gio
