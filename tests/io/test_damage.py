@@ -46,13 +46,15 @@ def test_damaged_files_are_read_or_refused(tmp_path, name, monkeypatch):
 
 
 def laz_with(tmp_path, cloud, position_of, form, value):
-    """A LAZ file with one number changed: at the start of the points, or in its table of chunks."""
+    """A LAZ file with one number changed: in its record, at its points, or in its table of chunks."""
     path = tmp_path / "a.laz"
     gio.write(path, cloud)
     data = bytearray(path.read_bytes())
     points_at = struct.unpack_from("<I", data, 96)[0]
     table_at = struct.unpack_from("<q", data, points_at)[0]
-    struct.pack_into(form, data, {"points": points_at, "table": table_at}[position_of[0]] + position_of[1], value)
+    record_at = data.index(b"laszip encoded") - 2 + 54
+    place = {"points": points_at, "table": table_at, "record": record_at}[position_of[0]]
+    struct.pack_into(form, data, place + position_of[1], value)
     path.write_bytes(data)
     return path
 
@@ -62,6 +64,7 @@ def laz_with(tmp_path, cloud, position_of, form, value):
     [
         (("points", 0), "<q", 10**15, "promises a table of chunks at byte 1000000000000000"),
         (("table", 4), "<I", 2**31, "promises 2147483648 chunks of points"),
+        (("record", 12), "<I", 2**31, "promises chunks of 2147483648 points, but 40 points in all"),
         (("points", 8 + 46 + 4), "<I", 3 * 10**9, r"promises layers of 30\d* bytes"),  # 46 bytes: format 6 and the rest
     ],
 )

@@ -15,10 +15,11 @@ _LAYERED = 3
 # Layers of the items of the layered compressor; extra bytes have one for each byte.
 _LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}  # POINT14, RGB14, RGBNIR14, WAVEPACKET14
 _EXTRA_BYTES = 14
+_MANY_POINTS = 1_000_000  # a chunk may have room for more points than the file has; usual are 50,000
 
 
 def check_chunks(path: Path, file: BinaryIO, header: laspy.LasHeader) -> None:
-    """Refuse more chunks, or larger layers of a chunk, than the file has bytes; leaves ``file`` where it was.
+    """Refuse more or larger chunks than the file has bytes or points; leaves ``file`` where it was.
 
     Raises:
         ReadError: with the promised and the real numbers.
@@ -34,7 +35,9 @@ def check_chunks(path: Path, file: BinaryIO, header: laspy.LasHeader) -> None:
         chunks = lazrs.read_chunk_table(file, lazrs.LazVlr(record))
         num_layers = _num_layers(record)
         at = points_at + 8
-        for _, num_bytes in chunks:
+        for num_points, num_bytes in chunks:
+            if num_points > max(header.point_count, _MANY_POINTS):
+                raise ReadError(path, f"promises chunks of {num_points} points, but {header.point_count} points in all")
             if at + num_bytes > size:
                 raise ReadError(path, f"the table promises a chunk of {num_bytes} bytes at byte {at} of {size}")
             if num_layers:
