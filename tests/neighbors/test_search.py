@@ -6,13 +6,26 @@ import torch
 from gridless import native
 from gridless.errors import UnsupportedError
 from gridless.native import why_unavailable
-from gridless.neighbors import PointIndex, knn, local_density, within_radius
+from gridless.neighbors import PointIndex, cells, grid, knn, local_density, point_index, within_radius
 
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
-IMPLS = ["reference", "kdtree", NATIVE]
+GRID_DIMS = (1, 2, 3, 4)
 
 
-@pytest.fixture(params=["kdtree", NATIVE])
+def ways(impls, dims):
+    """Every implementation with every number of dimensions that it takes."""
+    return pytest.mark.parametrize(
+        ("impl", "dim"),
+        [
+            pytest.param(impl, dim, marks=NATIVE.marks if impl == "native" else ())
+            for impl in impls
+            for dim in dims
+            if impl != "grid" or dim in GRID_DIMS
+        ],
+    )
+
+
+@pytest.fixture(params=["kdtree", "grid", NATIVE])
 def fast_impl(request):
     return request.param
 
@@ -47,8 +60,7 @@ def rows_of(nbhd):
     return [part.tolist() for part in nbhd.indices.split(nbhd.counts().tolist())] if nbhd.num_queries else []
 
 
-@pytest.mark.parametrize("impl", IMPLS)
-@pytest.mark.parametrize("dim", [1, 2, 3, 6])
+@ways(["reference", "kdtree", "grid", "native"], [1, 2, 3, 4, 6])
 @pytest.mark.parametrize(
     "name", ["random", "integer grid", "duplicates", "collinear", "far from origin", "empty", "single point"]
 )
@@ -87,9 +99,9 @@ def test_density_of_a_line_and_of_copies():
     assert torch.isfinite(local_density(torch.ones(30, 3), 4)).all()
 
 
-@pytest.mark.parametrize("dim", [1, 3, 5, 10])
+@ways(["kdtree", "grid", "native"], [1, 3, 4, 5, 10])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_all_implementations_give_the_same_rows_of_trees_with_many_leaves(dim, dtype, fast_impl):
+def test_all_implementations_give_the_same_rows_of_many_points(impl, dim, dtype):
     generator = torch.Generator().manual_seed(dim)
     points = torch.cat(
         [
@@ -104,12 +116,12 @@ def test_all_implementations_give_the_same_rows_of_trees_with_many_leaves(dim, d
     query_clouds = torch.randint(-3, 4, (200,), generator=generator)
     for batches in [(None, None), (clouds, query_clouds)]:
         for k in (1, 16, 65, 3000):
-            found, expected = (knn(points, queries, k, *batches, impl=impl) for impl in (fast_impl, "reference"))
+            found, expected = (knn(points, queries, k, *batches, impl=way) for way in (impl, "reference"))
             assert torch.equal(found.offsets, expected.offsets), k
             assert torch.equal(found.indices, expected.indices), k
         for most in (None, 7, 100):
             found, expected = (
-                within_radius(points, queries, 2.0, most, *batches, impl=impl) for impl in (fast_impl, "reference")
+                within_radius(points, queries, 2.0, most, *batches, impl=way) for way in (impl, "reference")
             )
             assert torch.equal(found.offsets, expected.offsets), most
             assert torch.equal(found.indices, expected.indices), most
@@ -123,7 +135,8 @@ def test_every_size_of_tree_finds_all_points(num_points, fast_impl):
     assert torch.equal(found.indices, expected.indices)
 
 
-def test_threads_and_repetitions_change_no_bit(fast_impl):
+@pytest.mark.parametrize("impl", ["kdtree", NATIVE])
+def test_threads_and_repetitions_change_no_bit(impl):
     generator = torch.Generator().manual_seed(0)
     points = torch.randint(0, 30, (5000, 3), generator=generator).float()
     threads = torch.get_num_threads()
@@ -131,7 +144,7 @@ def test_threads_and_repetitions_change_no_bit(fast_impl):
     try:
         for repeat in range(20):
             torch.set_num_threads(1 + repeat % 2)
-            rows = [knn(points, points, 9, impl=fast_impl), within_radius(points, points, 1.5, impl=fast_impl)]
+            rows = [knn(points, points, 9, impl=impl), within_radius(points, points, 1.5, impl=impl)]
             first = first or rows
             for one, other in zip(rows, first, strict=True):
                 assert torch.equal(one.indices, other.indices)
@@ -149,9 +162,9 @@ def test_an_index_is_searched_often(fast_impl):
     assert torch.equal(within.indices, within_radius(points, points, 0.5, 3, impl="reference").indices)
 
 
-@pytest.mark.parametrize("impl", [NATIVE])
-def test_many_copies_are_searched_in_time(impl):
-    points = torch.ones(200_000, 3)
+@pytest.mark.parametrize(("impl", "copies"), [pytest.param("native", 200_000, marks=NATIVE.marks), ("grid", 40_000)])
+def test_many_copies_are_searched_in_time(impl, copies):
+    points = torch.ones(copies, 3)
     assert knn(points, points, 3, impl=impl).indices.view(-1, 3).unique(dim=0).tolist() == [[0, 1, 2]]
 
 
@@ -162,3 +175,57 @@ def test_without_compiled_kernels_auto_takes_another_way_and_native_says_why(mon
     assert torch.equal(knn(points, points, 3).indices, expected.indices)
     with pytest.raises(UnsupportedError, match="no compiler"):
         knn(points, points, 3, impl="native")
+
+
+@pytest.mark.parametrize("dim", GRID_DIMS)
+def test_the_grid_follows_densities_and_queries_anywhere(dim):
+    """Clusters a millionth as wide as the cloud, copies, an outlier, coordinates at the ends of float64."""
+    generator = torch.Generator().manual_seed(dim)
+    spread = torch.randn(500, dim, generator=generator, dtype=torch.float64)
+    dense = 1 + 1e-6 * torch.randn(500, dim, generator=generator, dtype=torch.float64)
+    points = torch.cat([spread, dense, spread[:90], dense[:1].expand(90, -1), torch.full((1, dim), 1e9)])
+    queries = torch.cat([points[::7], 2 * spread[:40], torch.full((1, dim), -1e12)])
+    for scale in (1.0, 1e-300, 1e295, 5e-324):
+        for k in (1, 5, 60, 2000):
+            found, expected = (knn(scale * points, scale * queries, k, impl=impl) for impl in ("grid", "reference"))
+            assert torch.equal(found.offsets, expected.offsets), (scale, k)
+            assert torch.equal(found.indices, expected.indices), (scale, k)
+
+
+def test_clouds_of_all_sizes_in_one_grid():
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.randint(0, 40, (90,), generator=generator)
+    clouds = torch.arange(90).repeat_interleave(sizes)
+    points = torch.randn(len(clouds), 3, generator=generator) * (10.0 ** (clouds % 9 - 4))[:, None]
+    for k in (1, 8, 50):
+        found, expected = (knn(points, points, k, clouds, clouds, impl=impl) for impl in ("grid", "reference"))
+        assert torch.equal(found.offsets, expected.offsets)
+        assert torch.equal(found.indices, expected.indices)
+
+
+def test_a_grid_cut_into_many_blocks_finds_the_same(monkeypatch):
+    points = torch.rand(700, 3, generator=torch.Generator().manual_seed(0))
+    expected = knn(points, points, 9, impl="grid"), within_radius(points, points, 0.2, impl="grid")
+    for module, name, value in [
+        (grid, "_QUERIES_PER_CHUNK", 100), (cells, "_ROWS_PER_BLOCK", 16), (cells, "_CANDIDATES_PER_BLOCK", 300)
+    ]:  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    found = knn(points, points, 9, impl="grid"), within_radius(points, points, 0.2, impl="grid")
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert torch.equal(one.offsets, other.offsets)
+
+
+def test_the_grid_refuses_more_dimensions():
+    with pytest.raises(UnsupportedError, match="impl='grid' takes at most 4 dimensions, got 5"):
+        knn(torch.rand(3, 5), torch.rand(3, 5), 1, impl="grid")
+
+
+@pytest.mark.parametrize(("dim", "expected"), [(3, "grid"), (5, "reference")])
+def test_auto_stays_on_a_gpu(dim, expected, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    chosen = []
+    choose = point_index.choose
+    monkeypatch.setattr(point_index, "choose", lambda *arguments: chosen.append(choose(*arguments)) or chosen[-1])
+    knn(torch.rand(9, dim), torch.rand(9, dim), 2)
+    assert chosen == [expected]

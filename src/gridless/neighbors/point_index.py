@@ -11,6 +11,7 @@ from torch import Tensor
 from gridless.arguments import check_batch, check_positions
 from gridless.native import choose
 from gridless.neighbors import kdtree, reference
+from gridless.neighbors.grid import LARGEST_DIM, SearchGrid
 from gridless.neighbors.native import SearchTrees
 from gridless.neighbors.neighborhoods import Neighborhoods
 
@@ -21,7 +22,7 @@ class PointIndex:
     Args:
         positions: [N, D] floating point, any D >= 1.
         batch: [N] int64 cloud of each source, in any order; pairs never cross clouds.
-        impl: "auto", "native", "kdtree" or "reference", as in :func:`gridless.neighbors.knn`.
+        impl: "auto", "native", "kdtree", "grid" or "reference", as in :func:`gridless.neighbors.knn`.
         function: what error messages call the caller.
 
     Raises:
@@ -39,14 +40,18 @@ class PointIndex:
     def __init__(
         self, positions: Tensor, batch: Tensor | None = None, impl: str = "auto", function: str = "PointIndex"
     ) -> None:
-        self._impl = choose(function, impl, "kdtree", "reference")
         check_positions(function, "source_positions", positions)
         check_batch(function, "source_batch", batch, len(positions))
+        if impl == "auto" and positions.is_cuda:
+            impl = "grid" if positions.shape[1] <= LARGEST_DIM else "reference"
+        self._impl = choose(function, impl, "kdtree", "grid", "reference")
         self._function, self._given, self._batch = function, positions, batch
         self._positions = positions.detach()
-        self._trees: SearchTrees | None = None
+        self._prepared: SearchTrees | SearchGrid | None = None
         if self._impl == "native":
-            self._trees = SearchTrees(self._positions.cpu(), None if batch is None else batch.cpu())
+            self._prepared = SearchTrees(self._positions.cpu(), None if batch is None else batch.cpu())
+        elif self._impl == "grid":
+            self._prepared = SearchGrid(function, self._positions, batch)
 
     def knn(self, query_positions: Tensor, k: int, query_batch: Tensor | None = None) -> Neighborhoods:
         """As :func:`gridless.neighbors.knn`."""
@@ -82,11 +87,10 @@ class PointIndex:
             raise ValueError(f"{self._function}: give both source_batch and query_batch, or neither")
         check_batch(self._function, "query_batch", query_batch, len(query))
         device = query.device
-        if self._trees is not None:
-            rows = self._trees.search(
-                query.detach().cpu(), k, radius, None if query_batch is None else query_batch.cpu()
-            )
-            return rows.to(device)
+        if self._prepared is not None:
+            place = self._positions.device if self._impl == "grid" else torch.device("cpu")
+            batch = None if query_batch is None else query_batch.to(place)
+            return self._prepared.search(query.detach().to(place), k, radius, batch).to(device)
         place = device if self._impl == "reference" else torch.device("cpu")
         exact_source = self._positions.to(place, torch.float64)
         exact_query = query.detach().to(place, torch.float64)

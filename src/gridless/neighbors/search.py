@@ -29,13 +29,14 @@ def knn(
         k: rows hold min(k, sources in the query's cloud) pairs.
         source_batch: [N] int64 cloud of each source, in any order; pairs never cross clouds.
         query_batch: [M] int64; given together with ``source_batch``.
-        impl: "native" (compiled k-d tree), "kdtree" (scipy's), "reference" (exhaustive; runs on the positions' device)
-            or "auto" (the first of them that can run).
+        impl: "native" (compiled k-d tree), "kdtree" (scipy's), "grid" (cells; runs on the positions' device, up to four
+            dimensions), "reference" (exhaustive, likewise) or "auto": on a GPU "grid", or "reference" with more
+            dimensions, else the first of the trees that can run.
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
         ValueError: shapes do not fit, a coordinate is NaN or infinite, or k < 1.
-        UnsupportedError: impl is "native" and there are no compiled kernels.
+        UnsupportedError: impl is "native" and there are no compiled kernels, or "grid" and D > 4.
 
     Example:
         >>> import torch
@@ -64,13 +65,14 @@ def within_radius(
         max_neighbors: keep only so many nearest sources in each row.
         source_batch: [N] int64 cloud of each source, in any order; pairs never cross clouds.
         query_batch: [M] int64; given together with ``source_batch``.
-        impl: "native" (compiled k-d tree), "kdtree" (scipy's), "reference" (exhaustive; runs on the positions' device)
-            or "auto" (the first of them that can run).
+        impl: "native" (compiled k-d tree), "kdtree" (scipy's), "grid" (cells; runs on the positions' device, up to four
+            dimensions), "reference" (exhaustive, likewise) or "auto": on a GPU "grid", or "reference" with more
+            dimensions, else the first of the trees that can run.
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
         ValueError: shapes do not fit, a coordinate is NaN or infinite, radius <= 0, or max_neighbors < 1.
-        UnsupportedError: impl is "native" and there are no compiled kernels.
+        UnsupportedError: impl is "native" and there are no compiled kernels, or "grid" and D > 4.
 
     Example:
         >>> import torch
