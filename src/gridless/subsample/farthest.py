@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gridless.arguments import check_batch, check_positions
-from gridless.native import choose
-from gridless.subsample import native, reference
+from gridless.subsample.implementations import implementation_for
 
 
 def farthest(
@@ -58,10 +57,7 @@ def farthest(
         raise ValueError(f"farthest: ratio must be in (0, 1], got {ratio}")
     if start < 0:
         raise ValueError(f"farthest: start must be at least 0, got {start}")
-    on_cpu = positions.device.type == "cpu"
-    chosen_impl = choose("farthest", impl, "reference") if on_cpu or impl != "auto" else "reference"
-    implementation = native if chosen_impl == "native" else reference
-    place = "cpu" if chosen_impl == "native" else positions.device
+    implementation, place = implementation_for("farthest", impl, positions.device)
     order, counts = None, [len(positions)]
     if batch is not None:
         sorted_batch, order = batch.to(place).sort(stable=True)

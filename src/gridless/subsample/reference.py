@@ -1,4 +1,4 @@
-"""Subsampling in numpy and torch: the definition of which points are kept."""
+"""Subsampling in torch operations, on the positions' device: the definition of which points are kept."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ def kept_points(
     positions: Tensor, edges: NDArray[np.float64], corner: NDArray[np.float64], batch: Tensor | None
 ) -> Tensor | None:
     """For each point [N] the one that is kept in its voxel; None where a voxel number reaches 2^62."""
-    exact = positions.to(torch.float64).numpy()
-    with np.errstate(over="ignore"):
-        cells = np.floor((exact - corner) / edges)
-    if not (np.abs(cells) < _LARGEST_CELL).all():
+    exact = positions.to(torch.float64)
+    low, size = (torch.tensor(values, device=exact.device) for values in (corner, edges))
+    cells = ((exact - low) / size).floor()
+    if not bool((cells.abs() < _LARGEST_CELL).all()):
         return None
-    columns = list(cells.T.astype(np.int64))
-    if batch is not None:
-        columns.insert(0, batch.numpy())
+    columns = [*([] if batch is None else [batch]), *cells.to(torch.int64).unbind(dim=1)]
     voxel, num_voxels = _group(columns, len(exact))
-    return torch.from_numpy(_nearest_to_mean(exact, voxel, num_voxels)[voxel])
+    return _nearest_to_mean(exact, voxel, num_voxels)[voxel]
 
 
 def farthest_points(
@@ -41,43 +39,41 @@ def farthest_points(
     return torch.cat([members[:0], *chosen])
 
 
-def _group(columns: list[NDArray[np.int64]], num_points: int) -> tuple[NDArray[np.int64], int]:
+def _group(columns: list[Tensor], num_points: int) -> tuple[Tensor, int]:
     """Number the distinct rows of the columns: (number of each point's row [N], how many)."""
-    group, num_groups = np.zeros(num_points, np.int64), min(1, num_points)
+    group, num_groups = torch.zeros_like(columns[-1]), min(1, num_points)
     for column in columns if num_points else ():
         # Exact in Python integers: the span of int64 numbers may itself exceed int64.
-        low, span = int(column.min()), int(column.max()) - int(column.min()) + 1
+        low, high = (int(end) for end in column.aminmax())
+        span = high - low + 1
         if num_groups * span < 2**62:
             group, num_groups = group * span + (column - low), num_groups * span
         else:
             # Too many for one key: number what occurs (at most N of each), then two numbers always fit.
-            occurring, column = np.unique(column, return_inverse=True)
-            group = np.unique(group, return_inverse=True)[1] * len(occurring) + column
+            occurring, column = torch.unique(column, return_inverse=True)
+            group = torch.unique(group, return_inverse=True)[1] * len(occurring) + column
             num_groups = num_points * len(occurring)
-    keys, group = np.unique(group, return_inverse=True)
+    keys, group = torch.unique(group, return_inverse=True)
     return group, len(keys)
 
 
-def _nearest_to_mean(positions: NDArray[np.float64], voxel: NDArray[np.int64], num_voxels: int) -> NDArray[np.int64]:
+def _nearest_to_mean(positions: Tensor, voxel: Tensor, num_voxels: int) -> Tensor:
     """Index of the point nearest to its voxel's mean, for each voxel."""
-    order = np.argsort(voxel, kind="stable")
-    sorted_voxel = voxel[order]
-    begins = np.flatnonzero(np.diff(sorted_voxel, prepend=-1))
-    counts = np.diff(begins, append=len(order))
-    squared = np.zeros(len(order))
-    for axis in range(positions.shape[1] if num_voxels else 0):
-        # Relative to the voxel's first point: coordinates far from the origin lose no digits in the sum.
-        values = positions[order, axis]
-        values = values - np.repeat(values[begins], counts)
-        # In the order of the indices, which a reduction of numpy's would not promise.
-        mean = np.bincount(sorted_voxel, weights=values) / counts
-        difference = values - np.repeat(mean, counts)
-        squared += difference * difference
     if num_voxels == 0:
-        return np.empty(0, np.int64)
-    nearest = squared == np.repeat(np.minimum.reduceat(squared, begins), counts)
-    candidates = np.flatnonzero(nearest)
-    first = np.unique(sorted_voxel[candidates], return_index=True)[1]
+        return voxel
+    sorted_voxel, order = voxel.sort(stable=True)
+    counts = torch.bincount(voxel, minlength=num_voxels)
+    # Relative to the voxel's first point: coordinates far from the origin lose no digits in the sum.
+    values = positions[order]
+    values = values - values[counts.cumsum(0) - counts][sorted_voxel]
+    # Rows of a segment are added in their order, that of the indices.
+    means = torch.segment_reduce(values, "sum", lengths=counts, axis=0) / counts[:, None]
+    squared = torch.zeros_like(values[:, 0])
+    for difference in (values - means[sorted_voxel]).unbind(dim=1):
+        squared = squared + difference * difference
+    least = torch.segment_reduce(squared[:, None], "min", lengths=counts, axis=0)[:, 0]
+    candidates = (squared == least[sorted_voxel]).nonzero()[:, 0]
+    first = torch.searchsorted(sorted_voxel[candidates], torch.arange(num_voxels, device=voxel.device))
     return order[candidates[first]]
 
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridless.arguments import check_batch, check_positions
-from gridless.native import choose
-from gridless.subsample import native, reference
+from gridless.subsample.implementations import implementation_for
 
 
 @overload
@@ -57,7 +56,8 @@ def voxel_grid(
         batch: [N] int64 cloud of each point; clouds never share a voxel.
         return_inverse: also return where in ``kept`` each point's voxel is.
         origin: a corner of the grid, one number or one per axis.
-        impl: "native" (compiled), "reference" (numpy) or "auto" (the first of them that can run); the same points.
+        impl: "native" (compiled), "reference" (torch, on the positions' device) or "auto" (the first of them that can
+            run there); the same points.
 
     Returns:
         kept [V] int64, by cloud and then by index; with ``return_inverse`` also [N] int64.
@@ -74,25 +74,25 @@ def voxel_grid(
     """
     check_positions("voxel_grid", "positions", positions)
     check_batch("voxel_grid", "batch", batch, len(positions))
-    implementation = native if choose("voxel_grid", impl, "reference") == "native" else reference
+    implementation, place = implementation_for("voxel_grid", impl, positions.device)
     dim = positions.shape[1]
     edges, corner = _per_axis("size", size, dim), _per_axis("origin", origin, dim)
     if not (edges > 0).all():
         raise ValueError(f"voxel_grid: size must be positive, got {size}")
-    clouds = None if batch is None else batch.cpu()
-    kept_of = implementation.kept_points(positions.detach().cpu(), edges, corner, clouds)
+    clouds = None if batch is None else batch.to(place)
+    kept_of = implementation.kept_points(positions.detach().to(place), edges, corner, clouds)
     if kept_of is None:
         raise ValueError(
             f"voxel_grid: voxels of size {size} are too small for coordinates this far from origin {origin} "
             "(a voxel number reaches 2^62); use larger voxels or an origin near the points"
         )
-    kept = (kept_of == torch.arange(len(kept_of))).nonzero()[:, 0]
+    kept = (kept_of == torch.arange(len(kept_of), device=place)).nonzero()[:, 0]
     if clouds is not None:
         kept = kept[clouds[kept].argsort(stable=True)]
     if not return_inverse:
         return kept.to(positions.device)
     rank = torch.empty_like(kept_of)
-    rank[kept] = torch.arange(len(kept))
+    rank[kept] = torch.arange(len(kept), device=place)
     return kept.to(positions.device), rank[kept_of].to(positions.device)
 
 
