@@ -43,7 +43,7 @@ def main() -> int:
 
     failed = [] if options.report_only else _measure_all(options.cases or list(suite.cases), options)
     files = {name: RESULTS_FOLDER / f"{name}.csv" for name in suite.cases}
-    results = {name: read_rows(path) for name, path in files.items() if path.exists()}
+    results = {name: read_rows(path, Row) for name, path in files.items() if path.exists()}
     draw_scaling(PICTURE, suite.scaling, results)
     update_document(_DOCUMENT, suite, results)
     if failed:

@@ -18,6 +18,7 @@ OURS = "auto"
 _ALL_IMPLEMENTATIONS = "implementations"
 #: The definition is for comparison, not for use: it would only measure how long building kernels takes.
 _NOT_RACED = ("reference", OURS)
+_CPU = torch.device("cpu")
 
 
 class Rival(Protocol):
@@ -72,18 +73,19 @@ def prepare(name: str, problem: Problem, passes: Pass) -> Contender:
         if reason := available_implementations().get(name, ""):
             raise UnavailableError(reason)
         return _implementation(name, problem)
-    require_memory(name, problem.sizes, passes)
+    require_memory(name, problem.sizes, passes, problem.features.device)
     try:
         return RIVALS[name].prepare(problem)
     except (ImportError, OSError, RuntimeError) as error:
         raise UnavailableError(f"{type(error).__name__}: {error}") from error
 
 
-def require_memory(name: str, sizes: Sizes, passes: Pass) -> None:
+def require_memory(name: str, sizes: Sizes, passes: Pass, device: torch.device = _CPU) -> None:
     """Raise UnavailableError for a rival that needs more than two thirds of the free memory: others share it."""
     if name not in RIVALS:
         return
-    needed, free = RIVALS[name].expected_bytes(sizes, passes), _free_bytes()
+    needed = RIVALS[name].expected_bytes(sizes, passes)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_bytes()
     if needed > free * 2 / 3:
         raise UnavailableError(f"needs about {needed / 2**30:.0f} GiB of {free / 2**30:.0f} GiB that are free")
 

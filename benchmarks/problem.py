@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -27,6 +28,17 @@ class Problem:
     def inputs(self) -> dict[str, Tensor]:
         """What a backward pass is asked the gradients of."""
         return {"features": self.features, **dict(self.layer.named_parameters())}
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Problem:
+        """The same elsewhere, with features and weights of another precision; positions keep theirs."""
+        return Problem(
+            self.sizes,
+            copy.deepcopy(self.layer).to(device, dtype),
+            self.features.detach().to(device, dtype).requires_grad_(),
+            self.positions.to(device),
+            self.neighborhoods.to(device),
+            self.grad_out.to(device, dtype),
+        )
 
 
 def make_problem(sizes: Sizes, seed: int = 0) -> Problem:

@@ -13,7 +13,12 @@ from typing import Any
 
 from gridless.io import replaced_when_complete
 
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 RESULTS_FOLDER = Path(__file__).with_name("results")
+
+RowT = typing.TypeVar("RowT", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -71,21 +76,21 @@ class Row:
     command: str = ""
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write a CSV file; numbers with five digits."""
+def write_rows(path: Path, rows: Sequence[RowT], kind: type[RowT] = Row) -> None:  # type: ignore[assignment]
+    """Write a CSV file of rows of one dataclass; numbers with five digits."""
     with replaced_when_complete(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(field.name for field in dataclasses.fields(Row))
+        writer.writerow(field.name for field in dataclasses.fields(kind))
         for row in rows:
             writer.writerow(_text(value) for value in dataclasses.astuple(row))
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, kind: type[RowT] = Row) -> list[RowT]:  # type: ignore[assignment]
     """What ``write_rows`` wrote."""
-    hints = typing.get_type_hints(Row)
+    hints = typing.get_type_hints(kind)
     with open(path, newline="", encoding="utf-8") as file:
         entries = [{name: _value(hints[name], text) for name, text in entry.items()} for entry in csv.DictReader(file)]
-    return [Row(**entry) for entry in entries]
+    return [kind(**entry) for entry in entries]
 
 
 def _text(value: object) -> str:

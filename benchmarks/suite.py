@@ -123,6 +123,7 @@ class TrainingCase:
     Args:
         title: what the report calls it.
         against: see ``LayerCase``.
+        size: of the network; None for its default settings.
         crops_per_step: crops in a batch, of about 2000 points each.
         scene_size: side of the simulated scene in meters.
         tolerance: largest difference of the loss and the gradients of one step, see ``LayerCase``.
@@ -133,6 +134,7 @@ class TrainingCase:
 
     title: str
     against: tuple[str, ...] = ()
+    size: str | None = None
     crops_per_step: int = 8
     scene_size: float = 60.0
     tolerance: float = 1e-2

@@ -12,13 +12,22 @@ _GEMM_SIZE = 2048
 GEMM = f"{_GEMM_SIZE}³ GEMM"
 
 
-def medians_in_turn(runs: Mapping[str, Callable[[], object]], repeats: int, seconds: float) -> dict[str, float]:
+def _nothing_to_wait_for() -> None: ...
+
+
+def medians_in_turn(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    seconds: float,
+    wait: Callable[[], None] = _nothing_to_wait_for,
+) -> dict[str, float]:
     """Median milliseconds of each; everything must have run once before.
 
     Args:
         runs: what to time, by name.
         repeats: rounds in which each has one turn.
         seconds: after so long no further round begins; there is always one.
+        wait: returns when a run's work is done, where runs only ask for it.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
     started = time.perf_counter()
@@ -26,6 +35,7 @@ def medians_in_turn(runs: Mapping[str, Callable[[], object]], repeats: int, seco
         for name, run in runs.items():
             start = time.perf_counter()
             run()
+            wait()
             times[name].append(1e3 * (time.perf_counter() - start))
         if time.perf_counter() - started > seconds:
             break

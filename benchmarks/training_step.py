@@ -28,16 +28,17 @@ from gridless.training import load_recipe, threads_beside_workers
 from gridless.training.recipe import Recipe
 
 _SEED = 0
+_CPU = torch.device("cpu")
 #: Batches that a loader prepares in advance: so many follow the last counted step, which is to have a busy loader too.
 _AHEAD = 2
 #: Rivals that can take a convolution's place in a network.
 _REPLACEMENTS = {"plain": plain.forward}
 
 
-def measure_training(name: str, case: TrainingCase) -> list[Row]:
+def measure_training(name: str, case: TrainingCase, device: torch.device = _CPU) -> list[Row]:
     """A row for each contender: the same network, weights and crops."""
     recipe = _recipe(case)
-    network = _network(recipe)
+    network = _network(recipe, case.size).to(device)
     crops = _crops(recipe, network, case)
     networks = {contender: convolved_by(network, contender) for contender in contender_names(case.against)}
     rows = {contender: Row(name, contender, "step", neighbors=16) for contender in networks}
@@ -95,11 +96,15 @@ def _recipe(case: TrainingCase) -> Recipe:
         return load_recipe(Path(path), {"schedule.crops_per_step": case.crops_per_step})
 
 
-def _network(recipe: Recipe) -> Network:
+def _network(recipe: Recipe, size: str | None) -> Network:
     torch.manual_seed(_SEED)
     channels = len(recipe.inputs.features)
     return gl.build_model(
-        recipe.network.name, in_channels=channels, num_classes=len(recipe.labels.names), **recipe.network.config
+        recipe.network.name,
+        size=size,
+        in_channels=channels,
+        num_classes=len(recipe.labels.names),
+        **recipe.network.config,
     )
 
 
@@ -138,6 +143,8 @@ def _train(
         nn.utils.clip_grad_norm_(network.parameters(), recipe.schedule.gradient_clip)
         optimizer.step()
         counts.append(len(batch.labels))
+        if step in (case.warm_up, case.warm_up + case.steps) and torch.cuda.is_available():
+            torch.cuda.synchronize()
         if step == case.warm_up:
             started = time.perf_counter()
         if step == case.warm_up + case.steps:
@@ -150,7 +157,9 @@ def _steps_per_round(case: TrainingCase) -> int:
 
 
 def _loss(network: Network, batch: Batch, recipe: Recipe) -> Tensor:
-    weights = torch.tensor(recipe.schedule.loss_weights(recipe.labels.names))
+    device = next(network.parameters()).device
+    batch = batch.to(device)
+    weights = torch.tensor(recipe.schedule.loss_weights(recipe.labels.names), device=device)
     return functional.cross_entropy(
         network(batch.features, batch.pyramid), batch.labels, weights, ignore_index=IGNORED,
         label_smoothing=recipe.schedule.label_smoothing,

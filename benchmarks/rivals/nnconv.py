@@ -39,7 +39,7 @@ def prepare(problem: Problem) -> Contender:
     rival.nn = _KernelOfPairs(layer)
     edges = problem.neighborhoods.to_edge_index()
     positions = problem.positions / layer.scale
-    offsets = positions[edges[1]] - positions[edges[0]]
+    offsets = (positions[edges[1]] - positions[edges[0]]).to(problem.features.dtype)
     return Contender(lambda: rival(problem.features, edges, offsets), problem.inputs, problem.grad_out)
 
 

@@ -26,9 +26,9 @@ def forward(
 ) -> Tensor:
     """``layer(...)``, for layers without a window whose sums are means."""
     indices, counts = neighborhoods.indices, neighborhoods.offsets.diff()
-    rows = torch.arange(len(counts)).repeat_interleave(counts)
+    rows = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
     queries, sources = query_positions / layer.scale, source_positions / layer.scale
-    phi = queries.index_select(0, rows) - sources.index_select(0, indices)
+    phi = (queries.index_select(0, rows) - sources.index_select(0, indices)).to(features.dtype)
     for hidden_layer in layer.kernel_layers:
         phi = functional.relu(hidden_layer(phi))
     phi = functional.pad(phi, (0, 1), value=1.0)
