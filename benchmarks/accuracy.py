@@ -20,6 +20,7 @@ from benchmarks.report import line, rule, with_section
 from benchmarks.rivals import pointnet
 from benchmarks.rivals.trees import labelled_features, some_rows, trees
 from benchmarks.rows import RESULTS_FOLDER
+from gridless.cli.combine import combine
 from gridless.cli.evaluate import evaluate
 from gridless.data import find_files, settings_from_plain
 from gridless.io import replaced_when_complete
@@ -41,6 +42,7 @@ class AccuracyContender:
         changes: values of the recipe by their dotted names.
         trees: hand-made features and this kind of trees instead of a recipe.
         reach: factor on the widths of the trees' columns.
+        together: another contender, the networks of all whose seeds answer together.
         seeds: one row each.
     """
 
@@ -48,6 +50,7 @@ class AccuracyContender:
     changes: dict[str, Any] = field(default_factory=dict)
     trees: Literal["boosted", "forest"] | None = None
     reach: float = 1.0
+    together: str | None = None
     seeds: list[int] = field(default_factory=lambda: [0])
 
 
@@ -151,8 +154,11 @@ def _measure(name: str, label: str, task: Task, contender: AccuracyContender, se
         scores = _trees_scores(task, contender, seed)
         minutes = (time.perf_counter() - started) / 60
     else:
-        run = _trained(name, label, task, contender, seed, runs)
-        minutes = json.loads((run / "trained.json").read_text())["minutes"]
+        if contender.together is None:
+            run = _trained(name, label, task, contender, seed, runs)
+            minutes = json.loads((run / "trained.json").read_text())["minutes"]
+        else:
+            run, minutes = _together(name, task, contender.together, runs)
         model = load_model(run / MODEL_FILE)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         files = None if task.test is None else [str(path) for path in find_files(task.test, _RECIPES)]
@@ -182,6 +188,16 @@ def _trained(name: str, label: str, task: Task, contender: AccuracyContender, se
         result = fit(load_recipe(_RECIPES / f"{recipe}.yaml", changes), resume=True)
         (run / "trained.json").write_text(json.dumps({"minutes": result.minutes, "steps": result.steps}))
     return run
+
+
+def _together(name: str, task: Task, label: str, runs: Path) -> tuple[Path, float]:
+    """A folder with one model of a contender's seeds, and the minutes of all their trainings."""
+    contender = task.contenders[label]
+    members = [_trained(name, label, task, contender, seed, runs) for seed in contender.seeds]
+    folder = runs / f"{name}-{label}-together"
+    folder.mkdir(parents=True, exist_ok=True)
+    combine(members, folder / MODEL_FILE)
+    return folder, sum(json.loads((run / "trained.json").read_text())["minutes"] for run in members)
 
 
 def _trees_scores(task: Task, contender: AccuracyContender, seed: int) -> dict[str, Any]:

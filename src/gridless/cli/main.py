@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train a network as a recipe says",
     "evaluate": "score a model on labelled files",
     "predict": "label files with a model",
+    "combine": "make one model of several, whose probabilities are averaged",
     "view": "show clouds in the browser, millions of points at a time",
     "report": "compare trained runs in one page for the browser",
     "info": "show what point-cloud files contain",

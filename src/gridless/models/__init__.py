@@ -1,6 +1,7 @@
 """Networks by task, and their files on disk."""
 
 from gridless.models.base import Network
+from gridless.models.ensemble import Ensemble
 from gridless.models.export import export_model
 from gridless.models.files import load_model, save_model
 from gridless.models.pretrained import PRETRAINED, pretrained_file
@@ -10,6 +11,7 @@ __all__ = [
     "MODELS",
     "PRETRAINED",
     "SIZES",
+    "Ensemble",
     "Network",
     "build_model",
     "export_model",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gridless.models.base import Network
 from gridless.models.classifier import Classifier
 from gridless.models.encoder import EncoderConfig
+from gridless.models.ensemble import Ensemble
 from gridless.models.pccn import PCCN
 from gridless.models.pccn_unet import PCCNUNet
 
@@ -22,11 +23,20 @@ SIZES: dict[str, dict[str, Any]] = {
 MODELS: dict[str, Callable[..., Network]] = {model.name: model for model in (PCCNUNet, PCCN, Classifier)}
 
 
+def _ensemble(networks: Sequence[dict[str, Any]], in_channels: int, num_classes: int) -> Ensemble:
+    """An ensemble from its configuration, which names in_channels and num_classes for those who only read it."""
+    return Ensemble([build_model(part["name"], **part["config"]) for part in networks])
+
+
+MODELS[Ensemble.name] = _ensemble
+
+
 def build_model(name: str, *, size: str | None = None, **config: Any) -> Network:
     """A network with fresh weights.
 
     Args:
-        name: "pccn_unet" (segmentation), "pccn" (the paper's segmentation network) or "classifier".
+        name: "pccn_unet" (segmentation), "pccn" (the paper's segmentation network), "classifier", or "ensemble", whose
+            ``networks`` are names and configurations.
         size: "small" (for CPUs), "base" or "large": channels and blocks of the networks with an encoder.
         config: its arguments; all need ``in_channels`` and ``num_classes``. They go before those of the size.
 
