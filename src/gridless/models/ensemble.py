@@ -58,8 +58,9 @@ class Ensemble(Network):
 
     @property
     def pyramid_settings(self) -> PyramidSettings:
-        settings: PyramidSettings = self.networks[0].pyramid_settings
-        return settings
+        first = self.networks[0]
+        assert isinstance(first, Network)
+        return first.pyramid_settings
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """features [N, C_in] → log probabilities [N or B, num_classes]."""
