@@ -2,10 +2,10 @@
 
     python -m tests.io.fuzz [READER ...] --minutes 10 --findings FOLDER
 
-Takes slices of the real files in GRIDLESS_DATA where they are, else points made here. Every case is read by a process
-of its own pool of one, which is watched: one that dies, takes longer than ten seconds or more memory than allowed is a
-finding, as is any other error than those a reader promises. The files of findings are kept in the folder, with the
-seed that makes them again; a run with the same seeds tries the same cases.
+Starts from a slice of a real file in GRIDLESS_DATA where it is, else from points made here. Files are read in another
+process, which is watched: that it dies, takes longer than ten seconds or more memory than a multiple of the file's size
+is a finding, as is any other error than those a reader promises. Of each kind of finding the first file is kept in the
+folder, named by the seed that makes it again; a run with the same seeds tries the same cases.
 """
 
 from __future__ import annotations
