@@ -127,7 +127,7 @@ def draw(path: Path, images: Tensor, known: Tensor, predicted: Tensor, labels: T
 
 
 def main(
-    epochs: int = 1000, seed: int = 0, channels: int = 256, validate: bool = False, picture: Path | None = None
+    epochs: int = 600, seed: int = 0, channels: int = 256, validate: bool = False, picture: Path | None = None
 ) -> float:
     """Train and score; returns the accuracy on the images held out."""
     torch.manual_seed(seed)
@@ -160,7 +160,7 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--validate", action="store_true", help="score a fifth of the training images instead")

@@ -95,7 +95,7 @@ def _coulomb_matrices(molecules: Molecules) -> list[tuple[NDArray[np.float64], N
     found = []
     for sample in range(len(molecules.energies)):
         elements, positions, _ = molecules.take(torch.tensor([sample]))
-        charges = np.array(ELEMENTS, dtype=np.float64)[elements]
+        charges = np.array(ELEMENTS, dtype=np.float64)[elements.numpy()]
         places = positions.double().numpy() * _ANGSTROM_IN_BOHR
         distances = np.linalg.norm(places[:, None] - places, axis=2)
         np.fill_diagonal(distances, 1.0)
