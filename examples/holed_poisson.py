@@ -76,6 +76,14 @@ class BoundaryToField(nn.Module):
 
     def forward(self, points: Tensor, ends: Tensor, on_square: Tensor) -> Tensor:
         """points [S, P, 2], ends of the boundary's edges [S, B, 2, 2], on_square [B] → field [S, P]."""
+        seen = self.integrate(points, ends.mean(dim=2), (ends[:, :, 1] - ends[:, :, 0]).norm(dim=2), on_square)
+        to_edges = distances_to_edges(points, ends)
+        distances = torch.stack([to_edges[:, :, side].amin(dim=2) for side in (on_square, ~on_square)], dim=2)
+        values = self.head(torch.cat([seen, 4 * points, 8 * distances], dim=2))
+        return torch.where(distances.amin(dim=2) > 1e-6, values[..., 0], 0.0)
+
+    def integrate(self, points: Tensor, middles: Tensor, lengths: Tensor, on_square: Tensor) -> Tensor:
+        """∫ κ(x, y) ds at points [S, P, 2] from edges' middles [S, B, 2] and lengths [S, B] → [S, P, width]."""
         clouds, num_points = points.shape[:2]
         num_edges = len(on_square)
         sides = torch.stack([on_square, ~on_square], dim=1).float().repeat(clouds, 1)
@@ -83,17 +91,10 @@ class BoundaryToField(nn.Module):
         if clouds > 1:
             edge_cloud, point_cloud = (torch.arange(clouds).repeat_interleave(n) for n in (num_edges, num_points))
             support = all_pairs(edge_cloud, point_cloud)
-        seen = self.integral(
-            sides,
-            ends.mean(dim=2).flatten(0, 1),
-            points.flatten(0, 1),
-            support,
-            source_weights=(ends[:, :, 1] - ends[:, :, 0]).norm(dim=2).flatten(),
+        seen: Tensor = self.integral(
+            sides, middles.flatten(0, 1), points.flatten(0, 1), support, source_weights=lengths.flatten()
         )
-        to_edges = distances_to_edges(points, ends)
-        distances = torch.stack([to_edges[:, :, side].amin(dim=2) for side in (on_square, ~on_square)], dim=2)
-        values = self.head(torch.cat([seen.unflatten(0, (clouds, num_points)), 4 * points, 8 * distances], dim=2))
-        return torch.where(distances.amin(dim=2) > 1e-6, values[..., 0], 0.0)
+        return seen.unflatten(0, (clouds, num_points))
 
 
 def distances_to_edges(points: Tensor, ends: Tensor) -> Tensor:
