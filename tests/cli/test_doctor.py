@@ -1,11 +1,15 @@
 import sys
 import tempfile
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 
 from gridless.cli import doctor as doctor_module
 from gridless.cli.doctor import doctor
+from gridless.ops.convolution import triton
+
+GPUS = [("a new one", 9), ("an old one", 7)]
 
 
 @pytest.fixture
@@ -69,3 +73,29 @@ def test_long_spinning_threads_are_advised_against(implementations, monkeypatch,
 def test_more_threads_than_cores_is_a_warning(implementations, monkeypatch):
     monkeypatch.setattr(doctor_module, "_usable_cores", lambda: 0)
     assert states()["cores"][0] == "warning"
+
+
+def test_without_a_gpu_all_is_well(implementations, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    state, detail = states()["GPU"]
+    assert state == "ok"
+    assert "uses none: no GPU is visible to it" in detail
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "it is built without CUDA" in states()["GPU"][1]
+
+
+def test_each_gpu_is_shown_with_what_auto_takes(implementations, monkeypatch):
+    gpus = [SimpleNamespace(name=name, major=major, minor=0, total_memory=80 * 2**30) for name, major in GPUS]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpus[device.index])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (gpus[device.index].major, 0))
+    monkeypatch.setattr(triton, "why_unavailable", lambda: "")
+    found = states()
+    assert found["cuda:0"][0] == "ok"
+    assert "a new one, compute capability 9.0, 80 GiB" in found["cuda:0"][1]
+    assert found["cuda:1"][0] == "warning"
+    assert '"auto" convolves with "blocked": the kernels need compute capability 8.0' in found["cuda:1"][1]
+    monkeypatch.setattr(triton, "why_unavailable", lambda: "Triton is not installed")
+    assert "Triton is not installed" in states()["cuda:0"][1]

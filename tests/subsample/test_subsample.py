@@ -9,7 +9,8 @@ import torch
 from gridless import native
 from gridless.errors import UnsupportedError
 from gridless.native import why_unavailable
-from gridless.subsample import farthest, voxel_grid
+from gridless.subsample import farthest, reference, voxel_grid
+from gridless.subsample.implementations import implementation_for
 
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
 IMPLS = ["reference", NATIVE]
@@ -181,3 +182,9 @@ def test_without_compiled_kernels_auto_takes_another_way_and_native_says_why(mon
             refused()
     with pytest.raises(ValueError, match="impl must be one of auto, native, reference, got 'kdtree'"):
         farthest(points, 9, impl="kdtree")
+
+
+def test_on_a_gpu_auto_stays_there():
+    gpu = torch.device("cuda")
+    assert implementation_for("farthest", "auto", gpu) == (reference, gpu)
+    assert implementation_for("voxel_grid", "reference", gpu) == (reference, gpu)

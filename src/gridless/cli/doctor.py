@@ -57,7 +57,7 @@ def doctor() -> int:
 
 def _all_checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
-        _packages, _cores, _memory, _waiting_threads, _compiled_kernels, _implementations, _laz_codec,
+        _packages, _cores, _memory, _waiting_threads, _compiled_kernels, _gpus, _implementations, _laz_codec,
         _temporary_folder,
     )  # fmt: skip
     for part in parts:
@@ -119,6 +119,25 @@ def _waiting_threads() -> Iterator[Check]:
     else:
         advice = "when other programs share these cores, set GOMP_SPINCOUNT=10000: waiting threads then free their core"
         yield Check("OpenMP waiting", "warning", f"threads spin for long; {advice}")
+
+
+def _gpus() -> Iterator[Check]:
+    import torch
+
+    from gridless.ops.convolution import triton
+
+    if not torch.cuda.is_available():
+        reason = "no GPU is visible to it" if torch.version.cuda else "it is built without CUDA"
+        yield Check("GPU", "ok", f"torch {torch.__version__} uses none: {reason}; everything runs on the CPU")
+        return
+    for place in range(torch.cuda.device_count()):
+        device = torch.device("cuda", place)
+        facts = torch.cuda.get_device_properties(device)
+        detail = f"{facts.name}, compute capability {facts.major}.{facts.minor}, {facts.total_memory / 2**30:.0f} GiB; "
+        if reason := triton.why_unavailable() or triton.why_not_on(device):
+            yield Check(str(device), "warning", f'{detail}"auto" convolves with "blocked": {reason}')
+        else:
+            yield Check(str(device), "ok", f'{detail}"auto" convolves with "triton" and searches with "grid"')
 
 
 def _implementations() -> Iterator[Check]:

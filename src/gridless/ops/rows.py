@@ -67,10 +67,9 @@ def row_blocks(offsets: Tensor, max_pairs: int, max_rows: int) -> Iterator[RowBl
 
 def transposed_rows(indices: Tensor, num_sources: int) -> tuple[Tensor, Tensor]:
     """Pairs sorted by source: (permutation [E], row starts [N + 1]); the order of queries within a source is kept."""
-    order = torch.argsort(indices, stable=True)
-    offsets = torch.zeros(num_sources + 1, dtype=torch.int64, device=indices.device)
-    torch.cumsum(torch.bincount(indices, minlength=num_sources), dim=0, out=offsets[1:])
-    return order, offsets
+    sources, order = indices.sort(stable=True)
+    # Not counts of the sources: torch.bincount waits for a GPU.
+    return order, torch.searchsorted(sources, torch.arange(num_sources + 1, device=indices.device))
 
 
 def pair_rows(offsets: Tensor, num_pairs: int) -> Tensor:

@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gridless.native import why_unavailable
-from gridless.ops.convolution import continuous_conv
+from gridless.ops.convolution import available_implementations, continuous_conv
 from gridless.ops.convolution.operator import continuous_conv_backward_op, continuous_conv_op
 from gridless.ops.extents import _farthest_pair
 
 COUNTS = [3, 2, 0, 5, 4]
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
+NO_TRITON = available_implementations()["triton"]
+NEEDS_TRITON = pytest.mark.skipif(bool(NO_TRITON), reason=NO_TRITON)
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,27 @@ def test_operator_is_registered_soundly(depthwise, dtype, operator_impl, make_ca
     torch.library.opcheck(continuous_conv_op, operator_arguments(case, True, operator_impl))
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_outputs_and_gradients_of_tensors_on_a_gpu_stay_there(depthwise):
+    """Without one: what a compiler is told of shapes, dtypes and devices."""
+    with FakeTensorMode():
+
+        def tensor(*shape, dtype=torch.float32):
+            return torch.empty(*shape, dtype=dtype, device="cuda")
+
+        features, weight = tensor(9, 4, dtype=torch.bfloat16), tensor(5, 4) if depthwise else tensor(5, 4, 6)
+        pairs = tensor(11, dtype=torch.int64), tensor(6, dtype=torch.int64)
+        basis = [tensor(4, 3), tensor(4)]
+        positions = tensor(9, 3), tensor(5, 3)
+        arguments = (features, *positions, *pairs, weight, None, basis, [], "mlp_silu", "none", "triton")
+        out = continuous_conv_op(*arguments)
+        gradients = continuous_conv_backward_op(out, *arguments, "features weight basis.0 query_positions")
+    assert (out.shape, out.dtype) == ((5, 4 if depthwise else 6), torch.float32)
+    for gradient, value in zip(gradients, (features, weight, basis[0], positions[1]), strict=True):
+        assert (gradient.shape, gradient.dtype) == (value.shape, value.dtype)
+    assert {value.device.type for value in (out, *gradients)} == {"cuda"}
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("operator_impl", ["blocked", NATIVE])
 def test_backward_operator_is_registered_soundly(dtype, operator_impl, make_case):
@@ -62,8 +86,15 @@ def test_farthest_pair_is_registered_soundly(make_case):
     torch.library.opcheck(_farthest_pair, (*positions, case.indices, case.offsets))
 
 
-@pytest.mark.parametrize(("reduce", "window"), [("mean", "none"), ("density", "gaussian")])
-def test_one_graph_for_all_sizes(window, reduce, make_case, assert_same):
+@pytest.mark.parametrize(
+    ("chosen_impl", "reduce", "window"),
+    [
+        ("auto", "mean", "none"),
+        ("auto", "density", "gaussian"),
+        pytest.param("triton", "mean", "gaussian", marks=NEEDS_TRITON),
+    ],
+)
+def test_one_graph_for_all_sizes(chosen_impl, window, reduce, make_case, assert_same):
     """fullgraph=True, forward and backward; new numbers of points and pairs need no new graph."""
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(continuous_conv, fullgraph=True, dynamic=True, backend=counter)
@@ -74,7 +105,7 @@ def test_one_graph_for_all_sizes(window, reduce, make_case, assert_same):
         out = function(
             tensors["features"], tensors["source_positions"], tensors["query_positions"], case.indices, case.offsets,
             tensors["weight"], basis_parameters=basis, density=tensors.get("density"),
-            window_parameters=[tensors["window.0"]] if window == "gaussian" else [], **case.options,
+            window_parameters=[tensors["window.0"]] if window == "gaussian" else [], impl=chosen_impl, **case.options,
         )  # fmt: skip
         return case.results(out)
 

@@ -162,3 +162,20 @@ def test_auto_never_takes_the_interpreter(make_case, monkeypatch):
     make_case().run("auto")
     assert triton not in chosen
     assert chosen
+
+
+def test_second_order_is_computed_by_torch_and_says_so_once(make_case, assert_same, caplog):
+    convolution_operator._tell_of_second_order.cache_clear()
+
+    def second(impl):
+        case = make_case((3, 0, 2), 4)
+        (first,) = torch.autograd.grad(case.run(impl).square().sum(), case.tensors["features"], create_graph=True)
+        names = ("features", "weight", "query_positions")
+        found = torch.autograd.grad(first.square().sum(), [case.tensors[name] for name in names])
+        return dict(zip(names, found, strict=True))
+
+    assert_same(second("triton"), second("blocked"), 1e-11)
+    second("triton")
+    assert [record.message for record in caplog.records] == [
+        "continuous_conv: second derivatives have no Triton kernels; torch operations compute them, block by block"
+    ]

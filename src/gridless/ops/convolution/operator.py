@@ -6,6 +6,8 @@ also block by block, so that they too are bounded in memory as long as no furthe
 
 from __future__ import annotations
 
+import logging
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -185,9 +187,19 @@ def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> 
 def _double_backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ...]:
     grad_out, *arguments = _saved(ctx)
     problem = _problem(*arguments[:-1])
+    if _implementation(problem, arguments[-1]) is triton:
+        _tell_of_second_order()
     given = {name: value for name, value in zip(ctx.wanted, cotangents, strict=True) if value is not None}
     grad_of_grad_out, gradients = _differentiate_backward(problem, grad_out, given)
     return (grad_of_grad_out, *_as_arguments(gradients, problem), None)
+
+
+@cache
+def _tell_of_second_order() -> None:
+    """Once a process: who measures a loss with gradients of gradients should know what is measured."""
+    logging.getLogger(__name__).warning(
+        "continuous_conv: second derivatives have no Triton kernels; torch operations compute them, block by block"
+    )
 
 
 def _differentiate_backward(

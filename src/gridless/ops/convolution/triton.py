@@ -60,7 +60,12 @@ def why_not(problem: Problem) -> str:
         return ""
     if device.type != "cuda" or torch.version.hip:
         return f"the kernels run on NVIDIA's GPUs, the features are on {device}"
-    if torch.cuda.get_device_capability(device) < _OLDEST_CAPABILITY:
+    return why_not_on(device)
+
+
+def why_not_on(gpu: torch.device) -> str:
+    """Why the kernels cannot run on one of NVIDIA's GPUs; "" where they can."""
+    if torch.cuda.get_device_capability(gpu) < _OLDEST_CAPABILITY:
         return f"the kernels need compute capability {_OLDEST_CAPABILITY[0]}.{_OLDEST_CAPABILITY[1]} or newer"
     return ""
 
