@@ -48,7 +48,8 @@ def main() -> int:
     elif options.rival == "rocket":
         if options.series is None:
             parser.error("rocket needs --series TRAIN TEST")
-        result = f"accuracy {series_accuracy(*options.series, options.seed):.4f}"
+        training_file, test_file = options.series
+        result = f"accuracy {series_accuracy(training_file, test_file, options.seed):.4f}"
     else:
         result = f"MAE {energy_error(options.data, options.rival):.2f} kcal/mol"
     print(f"{options.rival}: {result}, {time.perf_counter() - start:.0f} s")

@@ -41,7 +41,8 @@ def sorted_coulomb_matrices(molecules: Molecules) -> NDArray[np.float64]:
 def bags_of_bonds(molecules: Molecules) -> NDArray[np.float64]:
     """[S, F]: the Coulomb matrix' entries, a bag for each element and each pair of elements, in falling order."""
     kinds = range(len(ELEMENTS))
-    keys = [(kind,) for kind in kinds] + list(itertools.combinations_with_replacement(kinds, 2))
+    keys: list[tuple[int, ...]] = [(kind,) for kind in kinds]
+    keys += itertools.combinations_with_replacement(kinds, 2)
     bags = [_bags(matrix, elements, keys) for matrix, elements in _coulomb_matrices(molecules)]
     sizes = np.array([[len(bag) for bag in of_one] for of_one in bags]).max(axis=0)
     return np.stack(
