@@ -79,6 +79,7 @@ class Result:
     points_per_second: float | None = None
     difference: float | None = None
     note: str = ""
+    failed: bool = False
     device: str = ""
 
 
@@ -235,7 +236,10 @@ def _measure_pass(
     seconds: float,
 ) -> Iterator[Result]:
     sizes = problem.sizes
-    expected = prepare(BLOCKED, problem, passes).run(passes)
+    try:
+        expected = prepare(BLOCKED, problem, passes).run(passes)
+    except torch.OutOfMemoryError:
+        expected = None
     for name in CONTENDERS:
         result = Result(
             "layer", name, passes, precision, sizes.points, sizes.neighbors, sizes.in_channels,
@@ -243,10 +247,18 @@ def _measure_pass(
         )  # fmt: skip
         try:
             require_memory(name, sizes, passes, machine.device)
+            if expected is None:
+                raise UnavailableError("the blocked form, which it is compared with, does not fit into the memory")
             contender = prepare(name, problem, passes)
             difference = check_agreement(contender.run(passes), expected, TOLERANCES[precision])
-        except (UnavailableError, DisagreementError) as reason:
+        except DisagreementError as reason:
+            yield replace(result, note=str(reason), failed=True)
+            continue
+        except UnavailableError as reason:
             yield replace(result, note=str(reason))
+            continue
+        except torch.OutOfMemoryError:
+            yield replace(result, note="does not fit into the memory")
             continue
 
         def run(contender: Any = contender) -> object:
@@ -291,7 +303,7 @@ def measure_search(case: SearchCase, machine: Machine) -> Iterator[Result]:
 
             rows[impl] = run().indices
             if not torch.equal(rows[impl], rows["grid"]):
-                yield replace(result, note="gives other rows than the grid")
+                yield replace(result, note="gives other rows than the grid", failed=True)
                 continue
             yield replace(result, milliseconds=machine.median(run, case.repeats, case.seconds))
 
@@ -301,7 +313,8 @@ def measure_steps(case: TrainingCase, machine: Machine) -> Iterator[Result]:
     for row in measure_training("training", case, machine.device):
         yield Result(
             "training", row.contender, "step", points=row.points, milliseconds=row.milliseconds,
-            points_per_second=row.points_per_second, difference=row.difference, note=row.note, device=machine.name,
+            points_per_second=row.points_per_second, difference=row.difference, note=row.note, failed=row.failed,
+            device=machine.name,
         )  # fmt: skip
 
 
@@ -349,7 +362,7 @@ def _text(value: object) -> str:
 
 
 def main() -> int:
-    """Measure, and write the table; 2 where there is no GPU."""
+    """Measure, and write the table; 1 where results disagree, 2 where there is no GPU."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--report-only", action="store_true", help="make the section from the results that there are")
     options = parser.parse_args()
@@ -371,7 +384,7 @@ def main() -> int:
     text = DOCUMENT.read_text("utf-8")
     results = read_rows(RESULTS, Result) if RESULTS.exists() else []
     DOCUMENT.write_text(with_section(text, "gpu", COMMAND, section(cases, results)), "utf-8")
-    return 0
+    return int(any(result.failed for result in results))
 
 
 if __name__ == "__main__":

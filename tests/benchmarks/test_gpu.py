@@ -33,7 +33,18 @@ def test_a_wrong_result_is_told_and_not_timed(monkeypatch):
     monkeypatch.setitem(gpu.TOLERANCES, "float32", -1.0)
     layers = gpu.Layers((12,), (3,), (4,), (5,), ("float32",))
     results = list(gpu.measure_layers(layers, MACHINE, repeats=1, seconds=0.0))
-    assert all(result.milliseconds is None and "differs by" in result.note for result in results)
+    assert all(result.failed and result.milliseconds is None and "differs by" in result.note for result in results)
+
+
+def test_a_case_too_large_for_the_memory_does_not_end_the_run(monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(gpu, "prepare", full)
+    layers = gpu.Layers((12,), (3,), (4,), (5,), ("float32",))
+    results = list(gpu.measure_layers(layers, MACHINE, repeats=1, seconds=0.0))
+    assert len(results) == len(gpu.PASSES) * len(gpu.CONTENDERS)
+    assert all("memory" in result.note and not result.failed for result in results)
 
 
 def test_search_and_training_steps():
