@@ -131,15 +131,15 @@ def test_an_interrupted_prediction_continues(model, tmp_path, monkeypatch):
     arguments = {"points_in_memory": 2500, "probabilities": True}
     predict_in_tiles(model, source, reference, **arguments)
     scored = []
-    score = TileScorer.score
+    score = TileScorer.score_crops
 
-    def stop_at_third(self, model, loaded, *arguments):
+    def stop_at_third(self, model, crops, *arguments):
         if len(scored) == 3:
             raise KeyboardInterrupt
-        scored.append(loaded.number)
-        return score(self, model, loaded, *arguments)
+        scored.append(str(crops.places))
+        return score(self, model, crops, *arguments)
 
-    monkeypatch.setattr(TileScorer, "score", stop_at_third)
+    monkeypatch.setattr(TileScorer, "score_crops", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
         predict_in_tiles(model, source, target, **arguments)
     assert not target.exists()
@@ -147,11 +147,11 @@ def test_an_interrupted_prediction_continues(model, tmp_path, monkeypatch):
         predict_in_tiles(model, source, target, **arguments)
     again = []
 
-    def score_again(self, model, loaded, *arguments):
-        again.append(loaded.number)
-        return score(self, model, loaded, *arguments)
+    def score_again(self, model, crops, *arguments):
+        again.append(str(crops.places))
+        return score(self, model, crops, *arguments)
 
-    monkeypatch.setattr(TileScorer, "score", score_again)
+    monkeypatch.setattr(TileScorer, "score_crops", score_again)
     monkeypatch.setattr(job, "_store_points", lambda *arguments: pytest.fail("the points were stored already"))
     predict_in_tiles(model, source, target, **arguments, resume=True)
     assert not set(scored) & set(again)
@@ -188,7 +188,7 @@ def test_what_has_changed_is_not_continued(model, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(TileScorer, "score", stop)
+        patch.setattr(TileScorer, "score_crops", stop)
         with pytest.raises(KeyboardInterrupt):
             predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500)
     with pytest.raises(ValueError, match="other inputs or votes"):
@@ -210,7 +210,7 @@ def test_a_full_disk_loses_nothing(model, tmp_path, monkeypatch):
         with pytest.raises(OSError, match=r"disk is full; .*--resume continues"):
             predict_in_tiles(model, source, target, points_in_memory=2500)
     assert not target.exists()
-    monkeypatch.setattr(TileScorer, "score", lambda *arguments: pytest.fail("every tile was done"))
+    monkeypatch.setattr(TileScorer, "score_crops", lambda *arguments: pytest.fail("every tile was done"))
     predict_in_tiles(model, source, target, points_in_memory=2500, resume=True)
     assert len(gl.read(target)) == 6000
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from gridless.prediction.crops import Progress, add_scores
 from gridless.prediction.large.store import axis_cell
 from gridless.prediction.large.tiles import Tile
 from gridless.prediction.predict import label_map
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,10 @@ class TileScorer:
     ) -> NDArray[np.float32]:
         """What the crops whose axes stand in the tile add [n, classes] to each of its points."""
         clock = Clock() if clock is None else clock
+        return self.score_crops(model, self.crops(model, loaded, clock), workers, progress, clock)
+
+    def crops(self, model: nn.Module, loaded: LoadedTile, clock: Clock) -> CoveringCrops:
+        """The crops whose axes stand in the tile, its features computed."""
         pyramid: Any = model.pyramid_settings
         with clock("features"):
             labels = np.where(loaded.own, 0, IGNORED)
@@ -94,6 +101,13 @@ class TileScorer:
                 votes=self.votes,
             )
         crops.places = [place for place in crops.places if loaded.tile.holds(axis_cell(place[1], self.edge)[None])[0]]
+        return crops
+
+    def score_crops(
+        self, model: nn.Module, crops: CoveringCrops, workers: int, progress: Progress | None, clock: Clock
+    ) -> NDArray[np.float32]:
+        """What crops add [n, classes] to the points of the one cloud that they are of."""
+        (prepared,) = crops.clouds
         sums = np.zeros((len(prepared), len(label_map(model).names)), np.float32)
         add_scores(
             model,
@@ -128,10 +142,20 @@ def score_here(
     progress: TileProgress,
     clock: Clock,
 ) -> Iterator[tuple[LoadedTile, NDArray[np.float32]]]:
-    """Score tile by tile in this process; ``workers`` more prepare crops."""
-    for tile in tiles:
+    """Score tile by tile in this process, while the next one is loaded; ``workers`` more prepare crops."""
+    for tile, crops in _one_ahead((tile, scorer.crops(model, tile, clock)) for tile in tiles):
 
-        def show(crops: int, all_crops: int, tile: LoadedTile = tile) -> None:
-            progress(tile, crops, all_crops)
+        def show(done: int, all_crops: int, tile: LoadedTile = tile) -> None:
+            progress(tile, done, all_crops)
 
-        yield tile, scorer.score(model, tile, workers, show, clock)
+        yield tile, scorer.score_crops(model, crops, workers, show, clock)
+
+
+def _one_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items in their order; while one is worked on, a thread makes the next."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, iterator, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, iterator, None)
+            yield item
