@@ -29,8 +29,7 @@ def test_errors_come_where_the_item_would_have():
         yield 1
         raise OSError("disk")
 
-    found = []
+    ahead = _one_ahead(items())
+    assert next(ahead) == 1
     with pytest.raises(OSError, match="disk"):
-        for item in _one_ahead(items()):
-            found.append(item)
-    assert found == [1]
+        next(ahead)
