@@ -246,7 +246,8 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
 
     Raises:
         FileNotFoundError: no such recipe, or a data entry matches nothing.
-        RecipeError: not YAML, unknown or missing key, wrong type; names the place and the nearest known key.
+        RecipeError: not YAML, unknown or missing key, wrong type, a path's variable that is not set; names the place
+            and the nearest known key.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such recipe: {path}")
@@ -270,7 +271,7 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
             data = settings_from_plain(DataSettings, plain["data"], "data").with_absolute_path(path.parent)
             plain["labels"] = plain_from_settings(data.open().labels)
         return settings_from_plain(Recipe, plain).with_absolute_paths(path.parent)
-    except RecipeError as error:
+    except ValueError as error:  # of the recipe, or of a variable in a path
         raise RecipeError(f"{path}: {error}") from error
 
 
