@@ -10,9 +10,11 @@ pytest.importorskip("viser")
 
 from matplotlib.image import imread
 
+from gridless.cli import view as view_module
 from gridless.cli.main import main
 from gridless.cloud import PointCloud
 from gridless.io import write
+from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
 from gridless.viewer.screenshot import BROWSERS
@@ -99,9 +101,26 @@ def test_a_picture_from_above_shows_each_class_on_its_side(tmp_path):
         (["--color", "nothing"], "cannot color by 'nothing'"),
         (["--truth", "label"], "belong together"),
         (["--truth", "label", "--prediction", "none"], "no column 'none'"),
+        (["--camera", "initialCameraPosition=1,2,3"], "--camera is that of a --screenshot"),
+        (["--screenshot", "nowhere/picture.png"], "no such folder"),
     ],
 )
-def test_wrong_arguments_are_named(tmp_path, capsys, words, message):
+def test_wrong_arguments_are_named(tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.setattr(view_module, "require_browser", lambda: "browser")
     write(tmp_path / "cloud.npz", cloud_of(10))
     assert main(["view", str(tmp_path / "cloud.npz"), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_a_screenshot_without_a_browser_says_so_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    words = ["view", str(tmp_path / "not read.npz"), "--screenshot", str(tmp_path / "picture.png")]
+    assert main(words) == 2
+    assert "a screenshot needs a browser" in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_a_browser_that_ends_is_not_waited_for(tmp_path, page, monkeypatch):
+    monkeypatch.setattr(screenshot, "require_browser", lambda: "true")  # the program that ends at once
+    with pytest.raises(RuntimeError, match="the browser ended with 0"):
+        screenshot.write_screenshot(page, tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from gridless.cli.info import ASPRS_CLASSES
 from gridless.cloud import PointCloud
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
-from gridless.viewer.screenshot import write_screenshot
+from gridless.viewer.screenshot import require_browser, write_screenshot
 
 
 def view(
@@ -43,6 +43,12 @@ def view(
     """
     if (truth is None) != (prediction is None):
         raise ValueError("view: --truth and --prediction belong together")
+    if camera and screenshot is None:
+        raise ValueError("view: --camera is that of a --screenshot; a link to a view opens the page there")
+    if screenshot is not None:  # before minutes of reading
+        require_browser()
+        if not screenshot.absolute().parent.is_dir():
+            raise FileNotFoundError(f"view: no such folder: {screenshot.absolute().parent}")
     console = Console()
     cloud = PointCloud.concatenate(gio.read(file) for file in files)
     is_las = all(file.suffix.lower() in (".las", ".laz") for file in files)

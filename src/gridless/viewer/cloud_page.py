@@ -103,7 +103,7 @@ class CloudPage:
         """The address at which the page opens with this camera."""
         named = {"Position": camera.position, "LookAt": camera.look_at, "Up": camera.up_direction}
         query = "&".join(
-            f"initialCamera{name}=" + ",".join(f"{value:.5g}" for value in vector) for name, vector in named.items()
+            f"initialCamera{name}=" + ",".join(f"{value:.7g}" for value in vector) for name, vector in named.items()
         )
         return f"{self.server.address}?{query}"
 

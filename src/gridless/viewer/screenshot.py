@@ -39,13 +39,12 @@ def write_screenshot(
 
     Raises:
         FileNotFoundError: no Chromium or Chrome is installed, or the folder of ``path`` does not exist.
+        RuntimeError: the browser ended before it showed the page.
         TimeoutError: the browser did not show the page in time.
     """
     import imageio.v3
 
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        raise FileNotFoundError(f"a screenshot needs a browser: none of {', '.join(BROWSERS)} is installed")
+    browser = require_browser()
     with tempfile.TemporaryDirectory() as profile, replaced_when_complete(path) as temporary:
         address = f"{page.server.address}?{query}"
         command = [
@@ -58,7 +57,7 @@ def write_screenshot(
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + timeout
-            _wait(page.is_settled, deadline)
+            _wait(page.is_settled, deadline, process)
             client = next(iter(page.server.viser.get_clients().values()))
             remaining = max(1.0, deadline - time.monotonic())
             picture = client.get_render(height, width, transport_format="png", timeout=remaining)
@@ -68,10 +67,24 @@ def write_screenshot(
         imageio.v3.imwrite(temporary, _on_ground(picture), extension=".png")
 
 
-def _wait(is_settled: Callable[[], bool], deadline: float) -> None:
+def require_browser() -> str:
+    """The program that takes pictures.
+
+    Raises:
+        FileNotFoundError: no Chromium or Chrome is installed.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise FileNotFoundError(f"a screenshot needs a browser: none of {', '.join(BROWSERS)} is installed")
+    return browser
+
+
+def _wait(is_settled: Callable[[], bool], deadline: float, browser: subprocess.Popen[bytes]) -> None:
     """Until nothing has moved for a second: the browser first tells a camera of its own, then takes the page's."""
     since = time.monotonic()
     while time.monotonic() - since < _STILL:
+        if browser.poll() is not None:
+            raise RuntimeError(f"the browser ended with {browser.returncode} before it showed the page")
         if time.monotonic() > deadline:
             raise TimeoutError("the browser did not show the page in time")
         time.sleep(0.02)
