@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import socket
+import time
 
 import pytest
 
@@ -81,3 +83,11 @@ def test_a_server_that_would_not_be_checked_does_not_start(monkeypatch):
     monkeypatch.setattr(GuardedServer, "_checks_put_in", lambda self: contextlib.nullcontext())
     with pytest.raises(RuntimeError, match="cannot be guarded"):
         GuardedServer()
+
+
+def test_a_connection_that_is_closed_unused_is_no_news(server, caplog):
+    with socket.create_connection(("127.0.0.1", server.viser.get_port())):
+        pass
+    time.sleep(0.3)  # the server notices on a thread of its own
+    assert get(server, f"/{server.token}/")[0] == 200
+    assert not caplog.records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ class GuardedServer:
             raise ModuleNotFoundError("gridless view needs viser: pip install 'gridless[view]'") from error
         self.token = secrets.token_urlsafe(24)
         self._guarded = 0
+        # Browsers open connections ahead and close them unused: no news, and no traceback for the terminal.
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         # viser prints an address that lacks the token
         with self._checks_put_in(), contextlib.redirect_stdout(io.StringIO()):
             self.viser = viser.ViserServer(host="127.0.0.1", port=port, label="gridless", verbose=False)
