@@ -5,7 +5,6 @@ Linux only: peaks are read from /proc, since getrusage's would start from that o
 
 from __future__ import annotations
 
-import ctypes
 import json
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from benchmarks.contenders import UnavailableError, prepare
 from benchmarks.problem import make_problem
 from benchmarks.suite import Pass, Sizes
 from gridless.data import settings_from_plain
+from gridless.prediction.memory import give_back_freed
 
 _WARM_UP_POINTS = 256
 
@@ -28,7 +28,7 @@ def probe(sizes: Sizes, passes: Pass, name: str) -> dict[str, float | str]:
     except UnavailableError as reason:
         return {"note": str(reason)}
     # What building the inputs has left in the heap would otherwise be used again, unseen.
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
     start = resident_megabytes("VmRSS")
     results = contender.run(passes)

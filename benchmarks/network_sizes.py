@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from benchmarks.memory_probe import resident_megabytes
 from benchmarks.report import line, rule, with_section
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.models import SIZES
+from gridless.prediction.memory import give_back_freed
 from gridless.pyramid import Pyramid
 from gridless.subsample import voxel_grid
 
@@ -120,7 +120,7 @@ def _median_seconds(run: Callable[[], object]) -> float:
 
 def _peak_megabytes(run: Callable[[], object]) -> float:
     run()  # loads what every pass needs
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back_freed()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
     start = resident_megabytes("VmRSS")
     run()

@@ -16,9 +16,10 @@ from scipy.spatial import cKDTree
 
 from gridless.cloud import PointCloud
 from gridless.data.whole import WholeCloud
-from gridless.neighbors import knn
+from gridless.neighbors import PointIndex
 
 FeatureFunction = Callable[..., NDArray[np.floating[Any]]]
+_SHAPES_AT_ONCE = 16_384  # points whose neighbors are in memory together
 
 
 @dataclass(frozen=True)
@@ -170,64 +171,55 @@ def return_ratio(cloud: PointCloud) -> NDArray[np.float64]:
 @computed_feature(reach="neighbors")
 def linearity(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """(s1 - s2) / s1 of the standard deviations s1 >= s2 >= s3 of the k nearest points: 1 on wires and edges."""
-    deviations, _ = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
+    deviations, _ = _local_shape(cloud, tuple(whole.center()), int(k))
     return (deviations[:, 2] - deviations[:, 1]) / deviations[:, 2]
 
 
 @computed_feature(reach="neighbors")
 def planarity(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """(s2 - s3) / s1 of the standard deviations of the k nearest points: 1 on roofs, ground and walls."""
-    deviations, _ = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
+    deviations, _ = _local_shape(cloud, tuple(whole.center()), int(k))
     return (deviations[:, 1] - deviations[:, 0]) / deviations[:, 2]
 
 
 @computed_feature(reach="neighbors")
 def scattering(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """s3 / s1 of the standard deviations of the k nearest points: large in leaves."""
-    deviations, _ = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
+    deviations, _ = _local_shape(cloud, tuple(whole.center()), int(k))
     return deviations[:, 0] / deviations[:, 2]
 
 
 @computed_feature(reach="neighbors")
 def verticality(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """1 - |vertical part of the normal| over the k nearest points: 0 on flat ground, 1 on walls."""
-    _, normals = _local_shape(_ByIdentity(cloud), tuple(whole.center()), int(k))
+    _, normals = _local_shape(cloud, tuple(whole.center()), int(k))
     return 1.0 - np.abs(normals[:, -1])
 
 
-class _ByIdentity:
-    """Hash of a cloud by identity, so that features of the same cloud share one search."""
-
-    def __init__(self, cloud: PointCloud) -> None:
-        self.cloud = cloud
-
-    def __hash__(self) -> int:
-        return id(self.cloud)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and other.cloud is self.cloud
+def forget_shapes() -> None:
+    """Let go of the clouds whose shapes were kept for the next feature that asks for them."""
+    _local_shape.cache_clear()
 
 
 @lru_cache(maxsize=2)
 def _local_shape(
-    key: _ByIdentity, origin: tuple[float, ...], k: int
+    cloud: PointCloud, origin: tuple[float, ...], k: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard deviations, ascending [N, 3] and normal [N, 3] of the k nearest points of every point."""
-    positions = torch.from_numpy(key.cloud.local_positions(origin))
+    positions = torch.from_numpy(cloud.local_positions(origin))
     if positions.shape[1] != 3:
         raise ValueError(f"shape features need three coordinates, got {positions.shape[1]}")
-    neighborhoods = knn(positions, positions, min(k, len(positions)))
     deviations = np.empty((len(positions), 3))
     normals = np.empty((len(positions), 3))
-    counts = neighborhoods.counts()
-    if len(positions) and (counts == counts[0]).all():
-        rows = neighborhoods.indices.view(len(positions), -1)
-        for start in range(0, len(positions), 65536):
-            block = positions[rows[start : start + 65536]].double()
-            block = block - block.mean(dim=1, keepdim=True)
-            values, vectors = np.linalg.eigh((block.transpose(1, 2) @ block / block.shape[1]).numpy())
-            deviations[start : start + 65536] = np.sqrt(np.maximum(values, 0.0))
-            normals[start : start + 65536] = vectors[:, :, 0]
+    index = PointIndex(positions)
+    for start in range(0, len(positions), _SHAPES_AT_ONCE):
+        rows = slice(start, start + _SHAPES_AT_ONCE)
+        nearest = index.knn(positions[rows], min(k, len(positions))).indices
+        block = positions[nearest].view(len(positions[rows]), -1, 3).double()
+        block = block - block.mean(dim=1, keepdim=True)
+        values, vectors = np.linalg.eigh((block.transpose(1, 2) @ block / block.shape[1]).numpy())
+        deviations[rows] = np.sqrt(np.maximum(values, 0.0))
+        normals[rows] = vectors[:, :, 0]
     deviations[:, 2] = np.maximum(deviations[:, 2], 1e-9)
     return deviations, normals
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from gridless.cloud import PointCloud
-from gridless.data.features import COMPUTED_FEATURES
+from gridless.data.features import COMPUTED_FEATURES, forget_shapes
 from gridless.data.settings import unknown_name
 from gridless.data.whole import WholeCloud
 from gridless.errors import GridlessError
@@ -179,7 +179,10 @@ class InputSettings:
         """
         cloud.require_finite(context)
         whole = WholeCloud.of(cloud) if whole is None else whole
-        columns = [feature.compute(cloud, context, whole) for feature in self.features]
+        try:
+            columns = [feature.compute(cloud, context, whole) for feature in self.features]
+        finally:
+            forget_shapes()
         names = [f.name for f, values in zip(self.features, columns, strict=True) for _ in range(values.shape[1])]
         return PreparedCloud(cloud.positions, np.concatenate(columns, axis=1), labels, tuple(names), context)
 

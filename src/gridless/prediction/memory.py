@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import re
 
 BYTES_PER_POINT = 400
@@ -28,3 +30,9 @@ def bytes_of(text: str) -> int:
 def points_in(memory: int, num_classes: int) -> int:
     """Points that may be in memory at once; half of it is left to the network and the interpreter."""
     return max(1, memory // 2 // (BYTES_PER_POINT + 8 * num_classes))
+
+
+def give_back_freed() -> None:
+    """Hand memory that was freed back to the system; the C library would keep it, in ever smaller pieces."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # a C library without it
+        ctypes.CDLL(None).malloc_trim(0)

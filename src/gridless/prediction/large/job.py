@@ -19,6 +19,7 @@ from gridless.data import WholeCloud
 from gridless.io import create
 from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
+from gridless.prediction.large.ahead import OneBehind, one_ahead
 from gridless.prediction.large.ledger import Ledger
 from gridless.prediction.large.neighbors import points_around
 from gridless.prediction.large.results import Results
@@ -26,6 +27,7 @@ from gridless.prediction.large.scores import TileScores
 from gridless.prediction.large.scoring import LoadedTile, Scoring, TileScorer, score_here
 from gridless.prediction.large.store import PointStore, StoreWriter, cells_of
 from gridless.prediction.large.tiles import Tile, cut_tiles
+from gridless.prediction.memory import give_back_freed
 from gridless.prediction.predict import input_settings, label_map, temperature, tempered, with_predictions
 
 StageProgress = Callable[[str, int, int], None]
@@ -100,10 +102,12 @@ def predict_in_tiles(
 
         progress("labeling", done, store.num_own)
         scoring = partial(score_here, model, workers) if scoring is None else scoring
-        for tile, sums in scoring(scorer, work.load(unscored), show, clock):
-            work.keep(tile, sums)
-            done += inner[tile.number]
-            progress("labeling", done, store.num_own)
+        with OneBehind() as behind:
+            for tile, sums in scoring(scorer, work.load(unscored), show, clock):
+                behind(work.keep, tile, sums)
+                done += inner[tile.number]
+                progress("labeling", done, store.num_own)
+                del tile, sums  # otherwise they would stay in memory while the next tile is scored
         results = Results(ledger.folder / "probabilities.bin", len(labels.names))
         with clock("adding up"):
             work.add_up(results, temperature(model))
@@ -146,6 +150,7 @@ class _Tiles:
                     if len(rows):
                         self.scores.add(loaded.number, target, loaded.places[rows], sums[rows])
             self.scores.finish(loaded.number)
+        give_back_freed()
 
     def add_up(self, results: Results, temperature: float) -> None:
         """Results of every point from what all tiles have added to it."""
@@ -178,7 +183,7 @@ def _store_points(
     with open_file(source, chunk_size=CHUNK) as chunks:
         bytes_per_point = 32 + 8 * len(inputs.columns) + 8 * num_classes + 60
         _check_free_space(folder, len(chunks) * bytes_per_point)
-        for number, chunk in enumerate(chunks):
+        for number, chunk in enumerate(one_ahead(chunks)):
             if number == 0:
                 inputs.prepare(chunk[:1], str(source))  # names a missing column before everything is read
             writer.append(chunk, own=True, context=_rows_of(source, number * CHUNK))
@@ -202,11 +207,18 @@ def _write(
     progress: StageProgress,
 ) -> None:
     with open_file(source, chunk_size=store.chunk_size) as chunks, create(target, len(chunks)) as append:
+
+        def labelled() -> Iterator[PointCloud]:
+            first = 0
+            for chunk in chunks:
+                places = np.arange(first, first + len(chunk))
+                row_of_place = store.load(places)["index"] - first
+                yield with_columns(chunk, scores=results.of_chunk(first, row_of_place))
+                first += len(chunk)
+
         written = 0
-        for chunk in chunks:
-            places = np.arange(written, written + len(chunk))
-            row_of_place = store.load(places)["index"] - written
-            append(with_columns(chunk, scores=results.of_chunk(written, row_of_place)))
+        for chunk in one_ahead(labelled()):
+            append(chunk)
             written += len(chunk)
             progress("writing", written, len(chunks))
 

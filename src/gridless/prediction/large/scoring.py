@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,10 @@ from gridless.cloud import PointCloud
 from gridless.data import IGNORED, CoveringCrops, InputSettings, WholeCloud
 from gridless.prediction.clock import Clock
 from gridless.prediction.crops import Progress, add_scores
+from gridless.prediction.large.ahead import one_ahead
 from gridless.prediction.large.store import axis_cell
 from gridless.prediction.large.tiles import Tile
 from gridless.prediction.predict import label_map
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,19 +141,9 @@ def score_here(
     clock: Clock,
 ) -> Iterator[tuple[LoadedTile, NDArray[np.float32]]]:
     """Score tile by tile in this process, while the next one is loaded; ``workers`` more prepare crops."""
-    for tile, crops in _one_ahead((tile, scorer.crops(model, tile, clock)) for tile in tiles):
+    for tile, crops in one_ahead((tile, scorer.crops(model, tile, clock)) for tile in tiles):
 
         def show(done: int, all_crops: int, tile: LoadedTile = tile) -> None:
             progress(tile, done, all_crops)
 
         yield tile, scorer.score_crops(model, crops, workers, show, clock)
-
-
-def _one_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
-    """The items in their order; while one is worked on, a thread makes the next."""
-    iterator = iter(items)
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, iterator, None)
-        while (item := following.result()) is not None:
-            following = thread.submit(next, iterator, None)
-            yield item
