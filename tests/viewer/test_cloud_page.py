@@ -2,6 +2,8 @@
 
 import shutil
 from functools import partial
+from typing import NamedTuple
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -18,6 +20,12 @@ from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
 from gridless.viewer.screenshot import BROWSERS
+
+
+class Camera(NamedTuple):
+    position: tuple[float, float, float]
+    look_at: tuple[float, float, float]
+    up_direction: tuple[float, float, float]
 
 
 def cloud_of(num_points=40_000):
@@ -95,6 +103,21 @@ def test_a_picture_from_above_shows_each_class_on_its_side(tmp_path):
         assert (np.abs(side - other).max(axis=1) < 0.1).mean() < 0.001
 
 
+def test_a_link_opens_the_view_that_it_was_taken_from(tmp_path, page, monkeypatch):
+    if not any(map(shutil.which, BROWSERS)):
+        pytest.skip("no chromium or chrome on PATH")
+    given = page.link(Camera(position=(3.25, -4.5, 2.125), look_at=(0.5, 0.25, -0.125), up_direction=(0.0, 0.0, 1.0)))
+    links = []
+    link_of = page.link
+    monkeypatch.setattr(page, "link", lambda camera: links.append(link_of(camera)) or links[-1])
+    screenshot.write_screenshot(page, tmp_path / "view.png", query=given.partition("?")[2])
+    shown, wanted = (parse_qs(link.partition("?")[2]) for link in (links[-1], given))
+    assert shown.keys() == wanted.keys()
+    for name, (numbers,) in wanted.items():
+        found = np.array(shown[name][0].split(","), float)
+        np.testing.assert_allclose(found, np.array(numbers.split(","), float), atol=1e-4, err_msg=name)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -110,6 +133,12 @@ def test_wrong_arguments_are_named(tmp_path, capsys, monkeypatch, words, message
     write(tmp_path / "cloud.npz", cloud_of(10))
     assert main(["view", str(tmp_path / "cloud.npz"), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_a_damaged_file_is_named(tmp_path, capsys):
+    (tmp_path / "cloud.las").write_bytes(b"LASF" + bytes(40))
+    assert main(["view", str(tmp_path / "cloud.las")]) == 2
+    assert "cloud.las" in " ".join(capsys.readouterr().err.replace("│", "").split())
 
 
 def test_a_screenshot_without_a_browser_says_so_before_anything_is_read(tmp_path, capsys, monkeypatch):

@@ -91,3 +91,16 @@ def test_a_connection_that_is_closed_unused_is_no_news(server, caplog):
     time.sleep(0.3)  # the server notices on a thread of its own
     assert get(server, f"/{server.token}/")[0] == 200
     assert not caplog.records
+
+
+def test_a_port_that_is_in_use_or_is_none_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port} cannot be used"):
+            GuardedServer(port)
+    server = GuardedServer(port)
+    assert f":{port}/" in server.address
+    server.stop()
+    for port in (-1, 80_000):
+        with pytest.raises(ValueError, match=f"there is no port {port}"):
+            GuardedServer(port)

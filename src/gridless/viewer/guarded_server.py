@@ -7,6 +7,7 @@ import dataclasses
 import io
 import logging
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -26,6 +27,8 @@ class GuardedServer:
 
     Raises:
         ModuleNotFoundError: viser is not installed; says how to get it.
+        ValueError: there is no such port.
+        OSError: the port is in use or not allowed.
         RuntimeError: viser did not let itself be guarded.
     """
 
@@ -35,6 +38,7 @@ class GuardedServer:
             from viser import _messages
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError("gridless view needs viser: pip install 'gridless[view]'") from error
+        _require_free(port)
         self.token = secrets.token_urlsafe(24)
         self._guarded = 0
         # Browsers open connections ahead and close them unused: no news, and no traceback for the terminal.
@@ -93,3 +97,17 @@ class GuardedServer:
             return answer(connection, dataclasses.replace(request, path=f"/{rest}"))
 
         return process
+
+
+def _require_free(port: int) -> None:
+    """viser would take the next free port, and wait forever for one that there is not."""
+    if not 0 <= port < 2**16:
+        raise ValueError(f"port: there is no port {port}; choose one up to 65535, or 0 for a free one")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, for ports just given back
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise OSError(
+                f"port {port} cannot be used ({error.strerror}); choose another, or none for a free one"
+            ) from None
