@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gridless.ops.registration import operator
 from gridless.ops.rows import row_blocks
 
 _MAX_SLOTS = 2**20
 
 
-@torch.library.custom_op("gridless::farthest_pair", mutates_args=())
+@operator("farthest_pair")
 def _farthest_pair(
     source_positions: Tensor, query_positions: Tensor, indices: Tensor, offsets: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gridless.ops import pair_loop
+from gridless.ops.registration import operator
 from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
 
 _MAX_SLOT_CHANNELS = 2**20
@@ -33,7 +34,7 @@ def _bag_sum(values: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) 
     return sums.to(values.dtype)
 
 
-@torch.library.custom_op("gridless::weighted_sum", mutates_args=())
+@operator("weighted_sum")
 def weighted_sum(features: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """S: sum of weights [E] times features [N, C] over each row, [M, C]; empty rows give zeros.
 
@@ -54,7 +55,7 @@ def _(features, weights, indices, offsets):  # type: ignore[no-untyped-def]
     return features.new_empty(offsets.shape[0] - 1, features.shape[1])
 
 
-@torch.library.custom_op("gridless::weighted_scatter", mutates_args=())
+@operator("weighted_scatter")
 def weighted_scatter(grad_rows: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor, num_sources: int) -> Tensor:
     """T: the transpose of S, rows [M, C] back to sources [N, C], in the order of pairs and so reproducible."""
     if indices.numel() == 0:
@@ -71,7 +72,7 @@ def _(grad_rows, weights, indices, offsets, num_sources):  # type: ignore[no-unt
     return grad_rows.new_empty(num_sources, grad_rows.shape[1])
 
 
-@torch.library.custom_op("gridless::pair_dots", mutates_args=())
+@operator("pair_dots")
 def pair_dots(rows: Tensor, features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """D: inner product of a pair's row [M, C] and source [N, C], [E]."""
     if indices.numel() and pair_loop.runs_on(features):

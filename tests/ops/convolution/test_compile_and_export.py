@@ -43,7 +43,7 @@ def operator_arguments(case, requires_grad, impl):
 def test_operator_is_registered_soundly(depthwise, dtype, operator_impl, make_case):
     """Schema, fake implementation, autograd, and equality under AOT autograd with dynamic shapes."""
     case = make_case(COUNTS, window="gaussian", extents=True, depthwise=depthwise).to(dtype)
-    torch.library.opcheck(continuous_conv_op, operator_arguments(case, True, operator_impl))
+    torch.library.opcheck(continuous_conv_op.overload, operator_arguments(case, True, operator_impl))
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -77,13 +77,13 @@ def test_backward_operator_is_registered_soundly(dtype, operator_impl, make_case
     wanted = "features weight basis.0 basis.3"
     if operator_impl == "native":
         wanted = f"source_positions query_positions extents {wanted} window.0"
-    torch.library.opcheck(continuous_conv_backward_op, (grad_out, *arguments, wanted))
+    torch.library.opcheck(continuous_conv_backward_op.overload, (grad_out, *arguments, wanted))
 
 
 def test_farthest_pair_is_registered_soundly(make_case):
     case = make_case(COUNTS)
     positions = case.tensors["source_positions"].detach(), case.tensors["query_positions"].detach()
-    torch.library.opcheck(_farthest_pair, (*positions, case.indices, case.offsets))
+    torch.library.opcheck(_farthest_pair.overload, (*positions, case.indices, case.offsets))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import evaluate_phi
 from gridless.ops.dtypes import compute_dtype
+from gridless.ops.registration import operator
 
 
 def _problem(
@@ -51,7 +52,7 @@ def _implementation(problem: Problem, impl: str) -> ModuleType:
     return implementation
 
 
-@torch.library.custom_op("gridless::continuous_conv", mutates_args=())
+@operator("continuous_conv")
 def continuous_conv_op(
     features: Tensor,
     source_positions: Tensor,
@@ -81,7 +82,7 @@ def _(features, source_positions, query_positions, indices, offsets, weight, *_)
     return features.new_empty((query_positions.shape[0], weight.shape[-1]), dtype=compute_dtype(features))
 
 
-@torch.library.custom_op("gridless::continuous_conv_backward", mutates_args=())
+@operator("continuous_conv_backward")
 def continuous_conv_backward_op(
     grad_out: Tensor,
     features: Tensor,
@@ -174,7 +175,8 @@ def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     arguments = _saved(ctx)
     problem = _problem(*arguments[:-1])
     wanted = _wanted(problem, ctx.needs_input_grad)
-    gradients = continuous_conv_backward_op(grad_out, *arguments, " ".join(wanted)) if wanted else []
+    arguments.append(" ".join(wanted))
+    gradients = continuous_conv_backward_op(grad_out, *arguments) if wanted else []
     return _as_arguments(dict(zip(wanted, gradients, strict=True)), problem)
 
 

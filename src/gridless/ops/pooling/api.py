@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from gridless.ops import pair_loop
+from gridless.ops.registration import operator
 from gridless.ops.rows import row_blocks
 from gridless.ops.weighted_sum import weighted_sum
 
 _MAX_SLOT_CHANNELS = 2**20
 
 
-@torch.library.custom_op("gridless::argmax_over_support", mutates_args=())
+@operator("argmax_over_support")
 def _argmax_over_support(features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """Source of the largest value of each row and channel [M, C]; 0 for empty rows."""
     if pair_loop.runs_on(features):

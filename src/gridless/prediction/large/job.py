@@ -86,6 +86,7 @@ def predict_in_tiles(
         if not PointStore.exists(ledger.folder):
             with clock("reading"):
                 _store_points(model, source, neighbors, ledger.folder, edge, reach, len(labels.names), progress)
+                give_back_freed()
         store = PointStore.open(ledger.folder)
         tiles = cut_tiles(store.cells, store.counts, halo, points_in_memory)
         ledger.keep()

@@ -17,6 +17,7 @@ from gridless.prediction.crops import Progress, add_scores
 from gridless.prediction.large.ahead import one_ahead
 from gridless.prediction.large.store import axis_cell
 from gridless.prediction.large.tiles import Tile
+from gridless.prediction.memory import give_back_freed
 from gridless.prediction.predict import label_map
 
 
@@ -98,6 +99,7 @@ class TileScorer:
                 low=low,
                 votes=self.votes,
             )
+            give_back_freed()
         crops.places = [place for place in crops.places if loaded.tile.holds(axis_cell(place[1], self.edge)[None])[0]]
         return crops
 
