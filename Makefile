@@ -37,11 +37,12 @@ $(VENV)/.bench_installed: $(VENV)/.installed
 bench: $(VENV)/.bench_installed
 	env -u GOMP_SPINCOUNT $(BIN)/python -m benchmarks $(CASES)
 
-# The compiled pair loop against plain loops, watched for races and for reads and writes out of bounds.
+# The compiled kernels against plain loops, watched for races and for reads and writes out of bounds.
 sanitize:
 	for sanitizer in thread address; do \
 	  cmake -S src/native -B build/$$sanitizer -DGRIDLESS_TESTS=ON -DGRIDLESS_SANITIZE=$$sanitizer && \
-	  cmake --build build/$$sanitizer --parallel 2 && build/$$sanitizer/pair_loop_test || exit 1; \
+	  cmake --build build/$$sanitizer --parallel 2 && \
+	  build/$$sanitizer/pair_loop_test && build/$$sanitizer/points_test || exit 1; \
 	done
 
 clean:

@@ -17,7 +17,8 @@ from benchmarks.report import PICTURE, update_document
 from benchmarks.rows import RESULTS_FOLDER, Row, read_rows, write_rows
 from benchmarks.scaling import measure_scaling
 from benchmarks.search import measure_search
-from benchmarks.suite import Case, LayerCase, MemoryCase, ScalingCase, SearchCase, load_suite
+from benchmarks.subsample import measure_subsampling
+from benchmarks.suite import Case, LayerCase, MemoryCase, ScalingCase, SearchCase, SubsampleCase, load_suite
 from benchmarks.training_step import measure_training
 
 _ROOT = Path(__file__).parents[1]
@@ -88,6 +89,8 @@ def _measure(name: str, case: Case, repeats: int | None) -> list[Row]:
         return measure_scaling(name, case if repeats is None else replace(case, repeats=repeats))
     if isinstance(case, SearchCase):
         return measure_search(name, case if repeats is None else replace(case, repeats=repeats))
+    if isinstance(case, SubsampleCase):
+        return measure_subsampling(name, case if repeats is None else replace(case, repeats=repeats))
     return measure_training(name, case if repeats is None else replace(case, rounds=repeats))
 
 

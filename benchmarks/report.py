@@ -162,7 +162,6 @@ def _scaling_cell(row: Row) -> str:
     return ", ".join(part for part in measured if part)
 
 
-#: Sections by the name in their markers.
 def _search(suite: Suite, results: Results) -> str:
     header = line("N = M", "D", "", "median", "× ours")
     return _tables(suite.search, results, header, 5, _search_line)
@@ -179,6 +178,12 @@ def _search_line(row: Row) -> str:
     )
 
 
+def _subsample(suite: Suite, results: Results) -> str:
+    header = line("N", "D", "", "median", "× ours")
+    return _tables(suite.subsample, results, header, 5, _search_line)
+
+
+#: Sections by the name in their markers.
 SECTIONS: dict[str, Callable[[Suite, Results], str]] = {
     "facts": _facts,
     "goals": _goals,
@@ -187,6 +192,7 @@ SECTIONS: dict[str, Callable[[Suite, Results], str]] = {
     "training": _training,
     "scaling": _scaling,
     "search": _search,
+    "subsample": _subsample,
 }
 
 

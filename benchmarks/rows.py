@@ -28,7 +28,7 @@ class Row:
     Args:
         case: name of the case.
         contender: name of the contender.
-        passes: "forward", "forward + backward", "step" or the task of a search.
+        passes: "forward", "forward + backward", "step" or the task of a search or of subsampling.
         points: N = M; of a training step, the mean number of points.
         neighbors: K.
         in_channels: C_in.
@@ -41,7 +41,7 @@ class Row:
         peak_megabytes: above inputs, output and gradients.
         process_megabytes: the whole process at its peak.
         difference: from the library's output and gradients, as a part of the largest value.
-        dim: D, of a search.
+        dim: D, of a search or of subsampling.
         note: why figures are missing.
         failed: the gate did not let it pass.
         date: of the measurement.

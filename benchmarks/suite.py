@@ -166,7 +166,30 @@ class SearchCase:
     seconds: float = 15
 
 
-Case = LayerCase | MemoryCase | ScalingCase | TrainingCase | SearchCase
+@dataclass(frozen=True)
+class SubsampleCase:
+    """Subsampling of random points.
+
+    Args:
+        title: what the report calls it.
+        task: "voxel_grid", or "farthest".
+        points: N.
+        dim: D.
+        one_of: a point is kept of about so many.
+        repeats: rounds in which each contender has one turn.
+        seconds: after so long no further round begins.
+    """
+
+    title: str
+    task: Literal["voxel_grid", "farthest"]
+    points: tuple[int, ...] = (10_000, 100_000)
+    dim: int = 3
+    one_of: int = 4
+    repeats: int = 5
+    seconds: float = 15
+
+
+Case = LayerCase | MemoryCase | ScalingCase | TrainingCase | SearchCase | SubsampleCase
 
 
 @dataclass(frozen=True)
@@ -203,6 +226,7 @@ class Suite:
     training: dict[str, TrainingCase] = field(default_factory=dict)
     scaling: dict[str, ScalingCase] = field(default_factory=dict)
     search: dict[str, SearchCase] = field(default_factory=dict)
+    subsample: dict[str, SubsampleCase] = field(default_factory=dict)
     goals: tuple[Goal, ...] = ()
 
     def __post_init__(self) -> None:
@@ -213,7 +237,7 @@ class Suite:
     @property
     def cases(self) -> Mapping[str, Case]:
         """Every case by its name."""
-        return {**self.layers, **self.memory, **self.training, **self.scaling, **self.search}
+        return {**self.layers, **self.memory, **self.training, **self.scaling, **self.search, **self.subsample}
 
 
 def load_suite(path: Path = CASES_FILE) -> Suite:

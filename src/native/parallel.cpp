@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -96,8 +95,8 @@ void parallel_for(int num_threads, int64_t num_tasks, const std::function<void(i
     helpers.reserve(static_cast<size_t>(num_threads) - 1);
     try {
       for (int helper = 1; helper < num_threads; ++helper) helpers.emplace_back([&loop] { loop.work(); });
-    } catch (const std::system_error&) {
-      // Those threads that there are do all tasks.
+    } catch (const std::exception&) {
+      // Out of threads or of memory for one more: those that there are do all tasks.
     }
     loop.work();
     for (std::thread& helper : helpers) helper.join();

@@ -1,5 +1,8 @@
 """knn and within_radius against plain loops, on ordinary and hard clouds."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -162,10 +165,34 @@ def test_an_index_is_searched_often(fast_impl):
     assert torch.equal(within.indices, within_radius(points, points, 0.5, 3, impl="reference").indices)
 
 
-@pytest.mark.parametrize(("impl", "copies"), [pytest.param("native", 200_000, marks=NATIVE.marks), ("grid", 40_000)])
+@pytest.mark.parametrize(
+    ("impl", "copies"), [pytest.param("native", 200_000, marks=NATIVE.marks), ("grid", 40_000), ("kdtree", 200_000)]
+)
 def test_many_copies_are_searched_in_time(impl, copies):
     points = torch.ones(copies, 3)
     assert knn(points, points, 3, impl=impl).indices.view(-1, 3).unique(dim=0).tolist() == [[0, 1, 2]]
+
+
+# All pairs of copies, which memory is too small for: 7 GB of indices.
+_PAIRS_WITHOUT_END = """
+import resource, torch
+from gridless.neighbors import within_radius
+points = torch.zeros(30_000, 3)
+within_radius(points[:300], points[:300], 1.0, impl="native")
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28,) * 2)
+try:
+    within_radius(points, points, 1.0, impl="native")
+except MemoryError:
+    print("MemoryError")
+"""
+
+
+@pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable())
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a limit on the memory of a process")
+def test_rows_too_many_for_the_memory_are_an_error():
+    process = subprocess.run([sys.executable, "-c", _PAIRS_WITHOUT_END], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (0, "MemoryError\n"), process.stderr
 
 
 def test_without_compiled_kernels_auto_takes_another_way_and_native_says_why(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 # The tree rounds distances in another order than the definition; candidates this close to a limit are compared again.
 _RELATIVE_SLACK = 1e-12
 _ABSOLUTE_SLACK = 1e-150
+_LEAF_POINTS = 10
 _PAIRS_PER_BLOCK = 1 << 22
 _QUERIES_PER_RADIUS_BLOCK = 1 << 14
 
@@ -55,26 +57,27 @@ class _TieAwareSearch:
     def __init__(self, source: NDArray[np.float64], k: int, radius: float | None) -> None:
         self.source, self.k, self.radius = source, k, radius
         self.limit = np.inf if radius is None else radius * (1 + _RELATIVE_SLACK) + _ABSOLUTE_SLACK
-        self.tree = _tree(source)
-        self._distinct: tuple[cKDTree, NDArray[np.int64]] | None = None
+        # scipy's tree keeps all copies of a position in one leaf, which every query near it would have to go through.
+        self._few_copies: _SomeSources | None = None
+        many = max(k, _LEAF_POINTS) * 4
+        self.sources = self._with_few_copies() if _occurs_often(source[:, 0], many) else _SomeSources.all(source)
 
     def rows(self, query: NDArray[np.float64]) -> Rows:
         # One candidate more than asked for shows whether the k-th place is a tie.
-        candidates, distances = self._candidates(self.tree, query, self.k + 1)
+        candidates, distances = self._candidates(self.sources, query, self.k + 1)
         tied = self._tied(distances)
         chosen, inside = self._choose(query, candidates, distances)
         if tied.any():
             unsettled = np.flatnonzero(tied)
-            tree, original = self._tree_of_few_copies()
+            sources = self._with_few_copies()
             width = self.k + 1
             while len(unsettled):
-                width = min(2 * width, len(original) + 1)
+                width = min(2 * width, len(sources.indices))
                 block = max(1, _PAIRS_PER_BLOCK // width)
                 remaining = []
                 for start in range(0, len(unsettled), block):
                     which = unsettled[start : start + block]
-                    found, distances = self._candidates(tree, query[which], width)
-                    found = np.append(original, len(self.source))[found]
+                    found, distances = self._candidates(sources, query[which], width)
                     still_tied = self._tied(distances) & np.isfinite(distances[:, -1])
                     chosen[which], inside[which] = self._choose(query[which], found, distances)
                     remaining.append(which[still_tied])
@@ -82,12 +85,12 @@ class _TieAwareSearch:
         return chosen[inside], inside.sum(axis=1)
 
     def _candidates(
-        self, tree: cKDTree, query: NDArray[np.float64], width: int
+        self, sources: _SomeSources, query: NDArray[np.float64], width: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        distances, found = tree.query(
+        distances, found = sources.tree.query(
             query, k=np.arange(1, width + 1), distance_upper_bound=self.limit, workers=torch.get_num_threads()
         )
-        return np.asarray(found, np.int64), np.asarray(distances, np.float64)
+        return sources.indices[found], np.asarray(distances, np.float64)
 
     def _tied(self, distances: NDArray[np.float64]) -> NDArray[np.bool_]:
         last_kept, last_seen = distances[:, self.k - 1], distances[:, -1]
@@ -115,22 +118,43 @@ class _TieAwareSearch:
         kept = squared[:, : self.k]
         return candidates[:, : self.k].copy(), (kept <= limit) & np.isfinite(kept)
 
-    def _tree_of_few_copies(self) -> tuple[cKDTree, NDArray[np.int64]]:
-        """A tree in which no position occurs more than k times: later copies can never enter a row."""
-        if self._distinct is None:
+    def _with_few_copies(self) -> _SomeSources:
+        """No position more than k times: later copies can never enter a row."""
+        if self._few_copies is None:
             order = np.lexsort(self.source.T)  # stable: copies stay in the order of their indices
             differs = np.append(True, (np.diff(self.source[order], axis=0) != 0).any(axis=1))
             first = np.flatnonzero(differs)
             copy_number = np.arange(len(order)) - np.repeat(first, np.diff(np.append(first, len(order))))
-            original = np.sort(order[copy_number < self.k])
-            self._distinct = _tree(self.source[original]), original
-        return self._distinct
+            self._few_copies = _SomeSources.of(self.source, np.sort(order[copy_number < self.k]))
+        return self._few_copies
+
+
+@dataclass(frozen=True)
+class _SomeSources:
+    """A tree of some sources, their indices in its order, and after them the number of all: the tree's "none"."""
+
+    tree: cKDTree
+    indices: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, source: NDArray[np.float64], chosen: NDArray[np.int64]) -> _SomeSources:
+        return cls(_tree(source[chosen]), np.append(chosen, len(source)))
+
+    @classmethod
+    def all(cls, source: NDArray[np.float64]) -> _SomeSources:
+        return cls(_tree(source), np.arange(len(source) + 1))
+
+
+def _occurs_often(values: NDArray[np.float64], often: int) -> bool:
+    """Whether some value occurs more than ``often`` times; there is no position that does where there is none."""
+    ordered = np.sort(values)
+    return bool((ordered[often:] == ordered[:-often]).any())
 
 
 def _tree(positions: NDArray[np.float64]) -> cKDTree:
     from scipy.spatial import cKDTree  # here, so that importing the package does not load scipy
 
-    return cKDTree(positions, balanced_tree=False, compact_nodes=True)
+    return cKDTree(positions, leafsize=_LEAF_POINTS, balanced_tree=False, compact_nodes=True)
 
 
 def _squared_distances(
