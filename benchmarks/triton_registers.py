@@ -156,9 +156,10 @@ def main() -> int:
     parser.add_argument("--one", action="store_true", help="64 channels in bfloat16 for sm_90 only")
     parser.add_argument("--widest", action="store_true", help="with the widest kernel network instead of the base's")
     options = parser.parse_args()
-    shapes = ((64,), ("bfloat16",), (90,)) if options.one else (CHANNELS, tuple(PRECISIONS), ARCHITECTURES)
+    hidden = WIDEST_HIDDEN if options.widest else BASE_HIDDEN
+    one = rows((64,), ("bfloat16",), (90,), hidden)
     table = []
-    for row in rows(*shapes, WIDEST_HIDDEN if options.widest else BASE_HIDDEN):
+    for row in one if options.one else rows(CHANNELS, tuple(PRECISIONS), ARCHITECTURES, hidden):
         print("  ".join(f"{value!s:>{max(len(name), 9)}}" for name, value in row.items()), flush=True)
         table.append(row)
     if options.write:
