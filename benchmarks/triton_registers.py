@@ -32,18 +32,22 @@ COLUMNS = (
     "kernel", "kernels", "basis", "channels", "precision", "architecture", "warps", "registers", "spilled bytes",
     "shared bytes", "products",
 )  # fmt: skip
+# The base network's, and the widest that the kernels evaluate.
+BASE_HIDDEN, WIDEST_HIDDEN = (16, 32), (64, 64)
 _POINTERS = {torch.int64: "*i64", torch.float32: "*fp32", torch.bfloat16: "*bf16"}
 
 
-def problem(channels: int, dtype: torch.dtype, depthwise: bool, basis: str) -> Any:
-    """A few points with 16 neighbors each and the base network's kernel MLP: sizes do not matter, channels do.
+def problem(
+    channels: int, dtype: torch.dtype, depthwise: bool, basis: str, hidden: tuple[int, ...] = BASE_HIDDEN
+) -> Any:
+    """A few points with 16 neighbors each and a kernel MLP: sizes do not matter, channels and widths do.
 
     The kernels evaluate "mlp_silu" themselves, "given" they read.
     """
     from gridless.ops.convolution.kernel import Kernel
     from gridless.ops.convolution.problem import Problem
 
-    num_points, hidden = 64, (16, 32)
+    num_points = 64
     num_pairs, width = num_points * 16, hidden[-1] + 1
     positions = torch.rand(num_points, 3)
     parameters = [torch.randn(num_pairs, width)] if basis == "given" else []
@@ -112,7 +116,7 @@ def compiled(kernel: Any, arguments: tuple[Any, ...], options: dict[str, Any], a
 
 
 def rows(
-    all_channels: Sequence[int], precisions: Sequence[str], architectures: Sequence[int]
+    all_channels: Sequence[int], precisions: Sequence[str], architectures: Sequence[int], hidden: tuple[int, ...]
 ) -> Iterator[dict[str, Any]]:
     """The table, kernel by kernel."""
     from gridless.ops.convolution import triton, triton_depthwise, triton_full
@@ -125,7 +129,8 @@ def rows(
             continue
         module = triton_depthwise if depthwise else triton_full
         torch.set_float32_matmul_precision(PRECISIONS[precision])
-        case = problem(channels, torch.bfloat16 if precision == "bfloat16" else torch.float32, depthwise, basis)
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        case = problem(channels, dtype, depthwise, basis, hidden)
         with recorded(module) as launches:
             triton.forward(case)
             wanted = {"weight", "basis.0"} if basis == "given" else {"weight"}
@@ -149,9 +154,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--one", action="store_true", help="64 channels in bfloat16 for sm_90 only")
+    parser.add_argument("--widest", action="store_true", help="with the widest kernel network instead of the base's")
     options = parser.parse_args()
+    hidden = WIDEST_HIDDEN if options.widest else BASE_HIDDEN
+    one = rows((64,), ("bfloat16",), (90,), hidden)
     table = []
-    for row in rows((64,), ("bfloat16",), (90,)) if options.one else rows(CHANNELS, tuple(PRECISIONS), ARCHITECTURES):
+    for row in one if options.one else rows(CHANNELS, tuple(PRECISIONS), ARCHITECTURES, hidden):
         print("  ".join(f"{value!s:>{max(len(name), 9)}}" for name, value in row.items()), flush=True)
         table.append(row)
     if options.write:

@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("triton", reason="the kernels need Triton")
 
 
-def test_every_kernel_compiles_without_a_gpu_and_spills_nothing(tmp_path):
+@pytest.mark.parametrize("network", [[], ["--widest"]])
+def test_every_kernel_compiles_without_a_gpu_and_spills_nothing(network, tmp_path):
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.triton_registers", "--one"],
+        [sys.executable, "-m", "benchmarks.triton_registers", "--one", *network],
         cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -219,6 +219,25 @@ def test_the_grid_follows_densities_and_queries_anywhere(dim):
             assert torch.equal(found.indices, expected.indices), (scale, k)
 
 
+@pytest.mark.parametrize("dim", GRID_DIMS)
+def test_the_grid_is_exact_where_cells_are_narrower_than_roundings(dim):
+    """Points on a lattice of the last digits of float64: far from the origin, no border of a cell is a number."""
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        step, width = 2.0**-22, 5 + seed
+        lattice = [torch.randint(0, width, (count, dim), generator=generator).double() for count in (60, 30)]
+        points, queries = (2.0**30 + step * steps for steps in lattice)
+        for k, radius in (None, step), (None, 2 * step), (3, None), (40, None), (4, 3 * step):
+            found, expected = (
+                within_radius(points, queries, radius, max_neighbors=k, impl=impl)
+                if radius
+                else knn(points, queries, k, impl=impl)
+                for impl in ("grid", "reference")
+            )
+            assert torch.equal(found.offsets, expected.offsets), (seed, k, radius)
+            assert torch.equal(found.indices, expected.indices), (seed, k, radius)
+
+
 def test_clouds_of_all_sizes_in_one_grid():
     generator = torch.Generator().manual_seed(0)
     sizes = torch.randint(0, 40, (90,), generator=generator)

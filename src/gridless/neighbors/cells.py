@@ -219,7 +219,8 @@ class CellTable:
     def _gaps(self, places: Places, own: Tensor, coarseness: Tensor) -> Tensor:
         """How far the cells before, at and behind a point's own begin from it along each axis [Q, D, 3], at least."""
         edge = (self.edges[places.clouds] * 2.0**coarseness)[:, None]
-        before = places.positions / 2 - (self.corners[places.clouds] + own * edge)
+        # From the corner first: the border's own coordinate would be rounded, far from the origin by a whole cell.
+        before = places.positions / 2 - self.corners[places.clouds] - own * edge
         sides = torch.stack([before, torch.zeros_like(before), edge - before], dim=2)
         return 2 * (sides - _BORDER * edge[:, :, None]).clamp(min=0)
 

@@ -16,7 +16,7 @@ from gridless.ops.extents import _farthest_pair
 COUNTS = [3, 2, 0, 5, 4]
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
 NO_TRITON = available_implementations()["triton"]
-NEEDS_TRITON = pytest.mark.skipif(bool(NO_TRITON), reason=NO_TRITON)
+TRITON = pytest.param("triton", marks=pytest.mark.skipif(bool(NO_TRITON), reason=NO_TRITON))
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def operator_arguments(case, requires_grad, impl):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("operator_impl", ["blocked", NATIVE])
+@pytest.mark.parametrize("operator_impl", ["blocked", NATIVE, TRITON])
 def test_operator_is_registered_soundly(depthwise, dtype, operator_impl, make_case):
     """Schema, fake implementation, autograd, and equality under AOT autograd with dynamic shapes."""
     case = make_case(COUNTS, window="gaussian", extents=True, depthwise=depthwise).to(dtype)
@@ -68,7 +68,7 @@ def test_outputs_and_gradients_of_tensors_on_a_gpu_stay_there(depthwise):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("operator_impl", ["blocked", NATIVE])
+@pytest.mark.parametrize("operator_impl", ["blocked", NATIVE, TRITON])
 def test_backward_operator_is_registered_soundly(dtype, operator_impl, make_case):
     """``blocked`` without positions and windows: torch.func, which it needs for them, cannot work under opcheck."""
     case = make_case(COUNTS, window="gaussian", extents=True).to(dtype)
@@ -91,7 +91,7 @@ def test_farthest_pair_is_registered_soundly(make_case):
     [
         ("auto", "mean", "none"),
         ("auto", "density", "gaussian"),
-        pytest.param("triton", "mean", "gaussian", marks=NEEDS_TRITON),
+        pytest.param("triton", "mean", "gaussian", marks=TRITON.marks),
     ],
 )
 def test_one_graph_for_all_sizes(chosen_impl, window, reduce, make_case, assert_same):

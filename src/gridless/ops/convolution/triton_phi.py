@@ -21,6 +21,8 @@ from gridless.ops.dtypes import compute_dtype
 _ACTIVATIONS = {"mlp_relu": "relu", "mlp_silu": "silu", "mlp_gelu": "gelu"}
 _WIDEST_LAYER = 64
 _LAYERS = (1, 2)
+# Neurons of a hidden layer at a time: 64 at once spill.
+_HIDDEN_TILE = 16
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Phi:
 def given(values: Tensor) -> Phi:
     """φ [S, H] that has been evaluated already."""
     values = values.contiguous()
-    return Phi(values, values, values.shape[1], {"ACTIVATION": "", "INPUTS": 1, "HIDDEN": 0, "HIDDEN_TILE": 16})
+    options = {"ACTIVATION": "", "INPUTS": 1, "HIDDEN": 0, "HIDDEN_TILE": _HIDDEN_TILE}
+    return Phi(values, values, values.shape[1], options)
 
 
 def can_evaluate(problem: Problem) -> bool:
@@ -72,7 +75,7 @@ def evaluated(problem: Problem, slots: Slots) -> Phi:
         "ACTIVATION": _ACTIVATIONS[kernel.basis],
         "INPUTS": widths[0],
         "HIDDEN": hidden,
-        "HIDDEN_TILE": max(16, triton.next_power_of_2(hidden)),
+        "HIDDEN_TILE": _HIDDEN_TILE,
     }
     return Phi(torch.cat([z, window[:, None]], dim=1), network, widths[-1] + 1, options)
 
@@ -114,12 +117,14 @@ def phi_tile(
         if HIDDEN == 0:
             phi = _activate(_layer_of_positions(values, network, slot, inside, h, last, INPUTS), ACTIVATION)
         else:
-            k = tl.arange(0, HIDDEN_TILE)
-            hidden = _activate(_layer_of_positions(values, network, slot, inside, k, HIDDEN, INPUTS), ACTIVATION)
             second = network + (INPUTS + 1) * HIDDEN
-            exists = (k < HIDDEN)[:, None] & (h < last)[None, :]
-            weights = tl.load(second + h[None, :] * HIDDEN + k[:, None], exists, 0.0)
-            products = tl.dot(hidden, weights, input_precision=PRECISION, out_dtype=hidden.dtype)
+            products = tl.zeros((slot.shape[0], h.shape[0]), values.dtype.element_ty)
+            for first_k in range(0, HIDDEN, HIDDEN_TILE):
+                k = first_k + tl.arange(0, HIDDEN_TILE)
+                hidden = _activate(_layer_of_positions(values, network, slot, inside, k, HIDDEN, INPUTS), ACTIVATION)
+                exists = (k < HIDDEN)[:, None] & (h < last)[None, :]
+                weights = tl.load(second + h[None, :] * HIDDEN + k[:, None], exists, 0.0)
+                products = tl.dot(hidden, weights, products, input_precision=PRECISION, out_dtype=products.dtype)
             phi = _activate(products + tl.load(second + last * HIDDEN + h, h < last, 0.0)[None, :], ACTIVATION)
         window = tl.load(values + slot * (INPUTS + 1) + INPUTS, inside, 0.0)
         phi = tl.where(mask, tl.where((h == last)[None, :], 1.0, phi) * window[:, None], 0.0)
