@@ -63,8 +63,18 @@ def test_many_blocks_and_rows_longer_than_a_block(
 ):
     monkeypatch.setattr(blocks.Problem, "aggregates_first", lambda problem: aggregates_first)
     monkeypatch.setattr(triton_blocks, "_BLOCK_NUMBERS", block_numbers)
+    monkeypatch.setattr(triton_blocks, "_BLOCK_SLOTS", block_numbers // 4 + 1)
     case = make_case((9, 0, 2, 20, 0, 5, 1), 7, window="polynomial", reduce="density", depthwise=depthwise)
     assert_like_reference(case, torch.float64, 1e-11, assert_same)
+
+
+def test_the_forward_pass_asks_the_device_for_nothing(make_case, monkeypatch):
+    """φ evaluated by the kernels is not in memory, so blocks need not be cut by the lengths of the rows."""
+    case = make_case((9, 0, 20, 5), 7).to(torch.float32)
+    expected = case.run("triton")
+    monkeypatch.setattr(triton_blocks, "_BLOCK_NUMBERS", 1)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: pytest.fail("waits for the device"))
+    assert torch.equal(case.run("triton"), expected)
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

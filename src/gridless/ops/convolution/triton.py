@@ -78,7 +78,7 @@ def forward(problem: Problem) -> Tensor:
     out = features.new_zeros(shape, dtype=compute_dtype(features))
     weight = _weight(problem, rows_are_queries=True)
     with torch.cuda.device_of(features):  # Triton launches on the current device
-        for block in blocks(problem, rows_are_queries=True):
+        for block in blocks(problem, True, phi_in_memory=not _evaluates_phi(problem, [])):
             phi, _ = _phi_and_pull_back(problem, block, [])
             kernels.row_sums(block, phi, features, weight, out[block.rows], precision)
     return out
@@ -102,8 +102,9 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
                 continue
             weight = _weight(problem, rows_are_queries)
             rows, columns = (grad_out, features) if rows_are_queries else (features, grad_out)
-            for block in blocks(problem, rows_are_queries):
-                phi, pull_back = _phi_and_pull_back(problem, block, behind_phi if wants_others else [])
+            behind = behind_phi if wants_others else []
+            for block in blocks(problem, rows_are_queries, phi_in_memory=not _evaluates_phi(problem, behind)):
+                phi, pull_back = _phi_and_pull_back(problem, block, behind)
                 block_rows = rows[block.rows]
                 if wants_features:
                     kernels.row_sums(block, phi, columns, weight, totals["features"][block.rows], precision)
@@ -122,11 +123,18 @@ def _kernels(problem: Problem) -> ModuleType:
     return importlib.import_module(f"{__package__}.{'triton_depthwise' if problem.depthwise else 'triton_full'}")
 
 
-def _phi_and_pull_back(problem: Problem, block: RowBlock, behind_phi: list[str]) -> tuple[Phi, PullBack]:
-    """φ as the kernels take it, and what pulls ∂F/∂φ back: where that is wanted, φ comes from torch."""
+def _evaluates_phi(problem: Problem, behind_phi: list[str]) -> bool:
+    """Whether the kernels evaluate φ; where a gradient behind it is wanted, it comes from torch."""
     from gridless.ops.convolution import triton_phi
 
-    if not behind_phi and triton_phi.can_evaluate(problem):
+    return not behind_phi and triton_phi.can_evaluate(problem)
+
+
+def _phi_and_pull_back(problem: Problem, block: RowBlock, behind_phi: list[str]) -> tuple[Phi, PullBack]:
+    """φ as the kernels take it, and what pulls ∂F/∂φ back."""
+    from gridless.ops.convolution import triton_phi
+
+    if _evaluates_phi(problem, behind_phi):
         return triton_phi.evaluated(problem, block), lambda _: {}
     phi, pull_back = phi_and_pull_back(problem, block, behind_phi)
     return triton_phi.given(phi), pull_back

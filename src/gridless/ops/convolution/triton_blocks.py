@@ -1,4 +1,4 @@
-"""The pairs of a problem in blocks of whole rows, as large as φ in memory allows."""
+"""The pairs of a problem in blocks of whole rows, as large as what torch computes for a pair allows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from gridless.ops.rows import pair_rows, transposed_rows
 
 # Numbers in one block's φ.
 _BLOCK_NUMBERS = 2**22
+# Slots of one block whose φ the kernels evaluate: about 60 bytes each, however wide φ is.
+_BLOCK_SLOTS = 2**21
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class RowBlock(Slots):
         return self.rows.stop - self.rows.start
 
 
-def blocks(problem: Problem, rows_are_queries: bool) -> Iterator[RowBlock]:
+def blocks(problem: Problem, rows_are_queries: bool, phi_in_memory: bool) -> Iterator[RowBlock]:
     """All pairs of a problem, each once, by rows of queries or by rows of sources, as they lie."""
     num_pairs = problem.indices.numel()
     pair_queries = pair_rows(problem.offsets, num_pairs)
@@ -45,7 +47,8 @@ def blocks(problem: Problem, rows_are_queries: bool) -> Iterator[RowBlock]:
         order, offsets = None, problem.offsets
     else:
         order, offsets = transposed_rows(problem.indices, problem.features.shape[0])
-    for rows, slots in _cut(offsets, num_pairs, max(1, _BLOCK_NUMBERS // problem.weight.shape[0])):
+    max_slots = _BLOCK_NUMBERS // problem.weight.shape[0] if phi_in_memory else _BLOCK_SLOTS
+    for rows, slots in _cut(offsets, num_pairs, max(1, max_slots)):
         if order is None:
             pairs = torch.arange(slots.start, slots.stop, device=offsets.device)
             sources, queries = problem.indices[slots], pair_queries[slots]
