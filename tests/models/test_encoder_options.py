@@ -15,6 +15,7 @@ OPTIONS = [
     {"block": "inverted", "dilations": (1, 2), "encoding": "fourier"},
     {"encoding": "fourier"},
     {"factorized": True},
+    {"reduce": "density", "pooling": "convolution"},
     {"pooling": "convolution"},
     {"normalization": "layer"},
     {"stochastic_depth": 0.4},
@@ -100,7 +101,7 @@ def test_sizes_are_ordered_and_may_be_changed():
 
 
 def test_unknown_choices_are_refused():
-    for option in ("block", "normalization", "encoding", "pooling", "stem"):
+    for option in ("block", "normalization", "encoding", "pooling", "stem", "reduce"):
         with pytest.raises(ValueError, match=f"{option} must be one of .*, got 'other'"):
             build_model("pccn_unet", **SMALL | {option: "other"})
     with pytest.raises(ValueError, match="dilations must be numbers from 1 on"):

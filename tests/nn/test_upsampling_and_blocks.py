@@ -1,11 +1,11 @@
-"""Both ways of upsampling, and batch normalization of very few rows."""
+"""Both ways of upsampling, and convolutions that make up for uneven sampling."""
 
 import pytest
 import torch
 from torch.autograd import gradcheck
 
 from gridless.neighbors import knn
-from gridless.nn import Upsample
+from gridless.nn import ConvBlock, Upsample
 from gridless.ops.interpolation import interpolate
 
 
@@ -31,3 +31,20 @@ def test_bad_settings():
         Upsample("nearest")
     with pytest.raises(ValueError, match="needs channels"):
         Upsample("convolution")
+
+
+def test_density_weights_count_a_place_as_often_as_its_area():
+    """In the plane, a half sampled four times as thickly counts like the other half."""
+    torch.manual_seed(0)
+    coarse, fine = torch.rand(4000, 2), torch.rand(16000, 2)
+    positions = torch.cat([coarse - torch.tensor([1.0, 0.0]), fine])  # x < 0 and x > 0
+    surface = torch.cat([positions, torch.zeros(len(positions), 1)], dim=1)
+    neighborhoods = knn(surface, surface, 8)
+    for reduce, expected, tolerance in (("mean", 4.0, 0.01), ("density", 1.0, 0.1)):
+        block = ConvBlock(1, 1, reduce=reduce, scale=0.05)
+        block.normalization = torch.nn.Identity()
+        with torch.no_grad():
+            block.convolution.weight.zero_()[-1] = 1.0  # a kernel of one everywhere
+            out = block(torch.ones(len(surface), 1), surface, surface, neighborhoods)[:, 0]
+        thin, thick = out[positions[:, 0] < 0].sum(), out[positions[:, 0] > 0].sum()
+        assert (thick / thin).item() == pytest.approx(expected, rel=tolerance)

@@ -22,6 +22,7 @@ _CHOICES = {
     "encoding": ("offset", "fourier"),
     "pooling": ("max", "mean", "convolution"),
     "stem": ("convolution", "pointwise"),
+    "reduce": ("mean", "density"),
 }
 
 
@@ -49,6 +50,8 @@ class EncoderConfig:
         num_neighbors: K within a level and in pooling.
         dilations: supports of a level's blocks, which share their channels: 2 takes every second of 2 K neighbors.
         window: see ``gridless.nn.ContinuousConv``.
+        reduce: "mean" over a support, or divided by the "density" of its points, so that thickly sampled places do
+            not count for more.
         pooling: "max" or "mean" over the support domain, or a factorized "convolution" onto the coarser points.
         normalization: "batch" or "layer".
         stochastic_depth: probability of leaving out the last block in a training step; falls to 0 towards the first.
@@ -75,6 +78,7 @@ class EncoderConfig:
     num_neighbors: int = 16
     dilations: Sequence[int] = (1,)
     window: str | None = None
+    reduce: str = "mean"
     pooling: str = "max"
     normalization: str = "batch"
     stochastic_depth: float = 0.0
@@ -126,6 +130,7 @@ class EncoderConfig:
             "basis": basis if self.encoding == "fourier" else None,
             "activation": self.activation,
             "window": self.window,
+            "reduce": self.reduce,
             "factorized": self.factorized,
             "normalization": self.normalization,
             "scale": self.scale(level) if self.vertical_scale == 1 else self._axis_scales(level),
@@ -174,7 +179,7 @@ class Encoder(nn.Module):
         self.widen = nn.ModuleList(
             PointwiseBlock(finer, coarser, normalization=config.normalization)
             if self.pool is not None
-            else ConvBlock(finer, coarser, **config.kernel(level) | {"factorized": True})
+            else ConvBlock(finer, coarser, **config.kernel(level) | {"factorized": True, "reduce": "mean"})
             for level, (finer, coarser) in enumerate(itertools.pairwise(config.channels))
         )
         depths = self._depths()

@@ -13,6 +13,9 @@ from gridless.nn.bases import KernelBasis
 from gridless.nn.continuous_conv import ContinuousConv
 from gridless.nn.normalization import normalization_layer
 
+# In units of a layer's scale, for copies of one point.
+_SMALLEST_SUPPORT = 1e-2
+
 
 class PointwiseBlock(nn.Sequential):
     """Linear layer at each point (a 1×1 convolution), normalization and, unless told otherwise, ReLU."""
@@ -27,7 +30,9 @@ class PointwiseBlock(nn.Sequential):
 class ConvBlock(nn.Module):
     """Continuous convolution, normalization and ReLU, with a residual connection where it is asked for.
 
-    out = ReLU(norm(conv(f))) + f; where the widths differ, f goes through a linear layer first.
+    out = ReLU(norm(conv(f))) + f; where the widths differ, f goes through a linear layer first. With
+    ``reduce="density"`` the density at a point is taken from the size of its own support, so the queries must be the
+    sources.
 
     Args:
         in_channels: C_in.
@@ -73,7 +78,11 @@ class ConvBlock(nn.Module):
         self, features: Tensor, source_positions: Tensor, query_positions: Tensor, neighborhoods: Neighborhoods
     ) -> Tensor:
         """[N, C_in] → [M, C_out]; with a residual connection the queries must be the sources."""
-        out = self.convolution(features, source_positions, query_positions, neighborhoods)
+        density = None
+        if self.convolution.reduce == "density":
+            lengths = self.convolution.axis_scales or (self.convolution.scale,)
+            density = _surface_density(source_positions / max(lengths), neighborhoods)
+        out = self.convolution(features, source_positions, query_positions, neighborhoods, density=density)
         out = self.activation(self.normalization(out))
         return out if self.shortcut is None else out + self.shortcut(features)
 
@@ -227,6 +236,14 @@ class InvertedBlock(nn.Module):
         """features [N, C] at positions [N, D] → [N, C]."""
         out = _convolve(self.convolution, features, positions, neighborhoods)
         return features + self.stochastic_depth(self.narrow(self.activation(self.widen(out))))
+
+
+def _surface_density(positions: Tensor, neighborhoods: Neighborhoods) -> Tensor:
+    """1 / r^(D - 1) at each point [N], r the distance of the farthest point of its support: points lie on surfaces."""
+    offsets = positions[neighborhoods.query_indices()] - positions[neighborhoods.indices]
+    radii = positions.new_zeros(len(positions))
+    radii = radii.scatter_reduce(0, neighborhoods.query_indices(), offsets.norm(dim=1), "amax")
+    return radii.clamp(min=_SMALLEST_SUPPORT) ** (1 - positions.shape[1])
 
 
 def _convolution(channels: int, supports: int, **block: Any) -> ConvBlock | MultiScaleConvBlock:

@@ -20,7 +20,7 @@ from gridless.models.base import Network
 from gridless.nn import synchronize_normalization
 from gridless.training.calibration import fit_temperature
 from gridless.training.layout import DIVERGED_FILE
-from gridless.training.loss import cross_entropy_parts
+from gridless.training.loss import loss_parts
 from gridless.training.processes import (
     concatenate_over_processes,
     num_processes,
@@ -179,7 +179,7 @@ class NetworkTraining(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self.model(batch.features, batch.pyramid)
-        total, weight = self._loss_parts(logits, batch, self.schedule.label_smoothing)
+        total, weight = self._loss_parts(logits, batch, self.schedule.label_smoothing, self.schedule.lovasz)
         total_of_all, weight_of_all = sum_over_processes(torch.stack([total, weight]))
         loss = total_of_all / _or_one(weight_of_all)
         if not torch.isfinite(loss):
@@ -213,7 +213,7 @@ class NetworkTraining(L.LightningModule):
         logits = self.exported_model(batch.features, batch.pyramid)
         known = batch.labels != IGNORED
         if known.any():
-            self._losses.append(torch.stack(self._loss_parts(logits, batch, 0.0)))
+            self._losses.append(torch.stack(self._loss_parts(logits, batch)))
             truth, scores = batch.labels[known].cpu(), logits[known].float().cpu()
             self._outcomes.append((truth, scores.argmax(dim=1)))
             share = max(1, _CALIBRATION_POINTS // int(self.trainer.num_val_batches[0]))
@@ -261,8 +261,10 @@ class NetworkTraining(L.LightningModule):
         first = self.trainer.global_step * self.schedule.crops_per_step
         return [self.training_crops.origin(index) for index in range(first, first + self.schedule.crops_per_step)]
 
-    def _loss_parts(self, logits: Tensor, batch: Batch, smoothing: float) -> tuple[Tensor, Tensor]:
-        return cross_entropy_parts(logits, batch, self.class_weights, self.schedule.loss_average, smoothing)
+    def _loss_parts(
+        self, logits: Tensor, batch: Batch, smoothing: float = 0.0, lovasz: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        return loss_parts(logits, batch, self.class_weights, self.schedule.loss_average, smoothing, lovasz)
 
 
 class _OnBatches(nn.Module):

@@ -160,6 +160,7 @@ class ScheduleSettings:
         weight_decay: of AdamW.
         warmup: part of the steps during which the rate rises.
         label_smoothing: of the cross-entropy.
+        lovasz: factor of the Lovász loss, which is added to the cross-entropy.
         loss_average: over all labelled points of a batch, or over those of each crop and then over the crops, so that
             crops of sparse clouds count as much as those of dense ones.
         class_weights: class name -> weight in the cross-entropy (1 where not named).
@@ -176,6 +177,7 @@ class ScheduleSettings:
     weight_decay: float = 0.01
     warmup: float = 0.2
     label_smoothing: float = 0.0
+    lovasz: float = 0.0
     loss_average: Literal["points", "crops"] = "points"
     class_weights: dict[str, float] = field(default_factory=dict)
     gradient_clip: float = 5.0
@@ -188,6 +190,8 @@ class ScheduleSettings:
         for name in ("steps", "crops_per_step", "steps_per_epoch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.lovasz < 0:
+            raise ValueError(f"lovasz must not be negative, got {self.lovasz}")
         if not 0 <= self.average_decay < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"average_decay and warmup must be in [0, 1), got {self.average_decay} and {self.warmup}")
 
