@@ -31,7 +31,7 @@ def test_missing_label_column_names_those_present():
 
 
 def test_find_files(tmp_path, monkeypatch):
-    for name in ("b.laz", "a.las", "notes.md"):
+    for name in ("b.laz", "a.las", "notes.md", ".a-half-written.las"):
         (tmp_path / name).touch()
     monkeypatch.setenv("TILES", str(tmp_path))
     monkeypatch.delenv("NOWHERE", raising=False)

@@ -1,5 +1,6 @@
 """Damaged files of every format: a ReadError or a readable file, never a crash, a hang or a huge allocation."""
 
+import signal
 import struct
 import subprocess
 import sys
@@ -125,6 +126,28 @@ def test_replaced_when_complete(tmp_path, kind):
     assert list(tmp_path.iterdir()) == [target]
     with pytest.raises(FileNotFoundError, match="does not exist"), gio.replaced_when_complete(tmp_path / "no" / "a"):
         pass
+
+
+def test_leftovers_of_killed_writes_are_removed_and_those_of_living_ones_are_not(tmp_path):
+    code = """
+import os, signal, sys
+from gridless.io import replaced_when_complete
+with replaced_when_complete(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "a.ckpt").write_text("old")
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.ckpt")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    others = [tmp_path / ".mine.ckpt", tmp_path / f".a-00000000-{2**22}-abcdefgh.ckpt"]  # one of another machine
+    for file in others:
+        file.touch()
+    with gio.replaced_when_complete(tmp_path / "b.ckpt") as temporary:
+        gio.remove_leftovers(tmp_path)
+        assert set(tmp_path.iterdir()) == {tmp_path / "a.ckpt", temporary, *others}
+    gio.remove_leftovers(tmp_path / "no such folder")
+    assert (tmp_path / "a.ckpt").read_text() == "old"
 
 
 def test_import_is_light():

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import laspy
 import numpy as np
 import pytest
@@ -190,3 +192,19 @@ def test_cut_short(real_data, tmp_path, sample):
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ReadError, match="promises"):
         gio.read(path)
+
+
+def _copy(source, target):
+    gio.write(target, gio.read(source))
+
+
+def test_a_forked_process_reads_and_writes_after_its_parent_has(tmp_path):
+    cloud = PointCloud(np.random.default_rng(0).random((60_000, 3)))  # more than one chunk: several threads
+    gio.write(tmp_path / "a.laz", cloud)
+    _copy(tmp_path / "a.laz", tmp_path / "parent.laz")
+    child = multiprocessing.get_context("fork").Process(target=_copy, args=(tmp_path / "a.laz", tmp_path / "child.laz"))
+    child.start()
+    child.join(30)
+    child.kill()
+    assert child.exitcode == 0
+    assert_same(gio.read(tmp_path / "child.laz"), gio.read(tmp_path / "parent.laz"))

@@ -19,6 +19,7 @@ import gridless as gl
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.errors import ReadError
 from gridless.training import DivergedError, TrainingFiles, fit, load_recipe, read_curves
+from gridless.training.module import NetworkTraining
 
 STEPS, STEPS_PER_EPOCH = 36, 6
 
@@ -151,6 +152,30 @@ def test_a_loss_that_is_nan_names_step_and_files_and_keeps_them(recipe_to):
         assert np.all(crop["center"] < high + 3)
 
 
+def test_weights_that_are_no_longer_finite_are_not_saved(recipe_to, monkeypatch):
+    recipe = recipe_to(**{"schedule.steps": 12, "schedule.gradient_clip": 0})
+    last_step_of_second_epoch = 2 * STEPS_PER_EPOCH - 1
+    optimizer_step = NetworkTraining.optimizer_step
+
+    def step_with_bad_gradient(self, epoch, batch_idx, optimizer, closure):
+        def with_bad_gradient():
+            loss = closure()
+            if self.trainer.global_step == last_step_of_second_epoch:
+                next(self.model.parameters()).grad.fill_(torch.nan)
+            return loss
+
+        optimizer_step(self, epoch, batch_idx, optimizer, with_bad_gradient)
+
+    monkeypatch.setattr(NetworkTraining, "optimizer_step", step_with_bad_gradient)
+    with pytest.raises(DivergedError, match=r"weights are no longer finite at step 11 \(crops from .*scene_\d\.laz"):
+        fit(recipe, progress_bar=False)
+    run = Path(recipe.output)
+    assert len(json.loads((run / "diverged.json").read_text())["crops"]) == 2
+    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == STEPS_PER_EPOCH
+    assert all(values.isfinite().all() for values in kept["state_dict"].values())
+
+
 def test_unreadable_files_stop_the_training_before_it_begins_unless_they_may_be_skipped(recipe_to, tmp_path):
     good = recipe_to(**{"schedule.steps": 6}).data.train
     bad = tmp_path / "bad.laz"
@@ -185,3 +210,54 @@ def test_shares_follow_the_files_that_are_left(recipe_to, tmp_path):
     with pytest.warns(UserWarning, match="left out"):
         fit(recipe, progress_bar=False, skip_bad=True)
     assert load_recipe(Path(recipe.output) / "recipe.yaml").data.train == [TrainingFiles(good, share=0.1)]
+
+
+@pytest.fixture
+def many(tmp_path):
+    """A folder of four small files."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for seed in range(4):
+        gl.write(folder / f"{seed}.laz", simulate_airborne_lidar(seed, (20.0, 20.0), density=3.0))
+    return folder
+
+
+def streamed(many, **overrides):
+    entries = [{"files": str(many)}]
+    return {"schedule.steps": 6, "data.train": entries, "data.streamed": True, "data.validation_crops": 4} | overrides
+
+
+def damage_far_in(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_streamed_files_equal_a_cache_of_them_and_damage_is_named(recipe_to, many, tmp_path, workers):
+    plain = streamed(many, **{"schedule.workers": workers})
+    assert fit(recipe_to(**plain), progress_bar=False).steps == 6
+    cached = fit(
+        recipe_to(**plain, **{"data.cache": str(tmp_path / "cache"), "output": str(tmp_path / "cached")}),
+        progress_bar=False,
+    )
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+    first, second = (read_curves(run)["train_loss"][1] for run in (tmp_path / "run", cached.folder))
+    assert np.array_equal(first, second)
+    damage_far_in(many / "2.laz")
+    with pytest.raises(ReadError, match=r"2\.laz: .*--skip-bad"):
+        fit(recipe_to(**plain, output=str(tmp_path / "damaged")), progress_bar=False)
+
+
+def test_streamed_files_that_are_damaged_may_be_skipped(recipe_to, many):
+    damage_far_in(many / "2.laz")
+    (many / "1.laz").write_bytes((many / "1.laz").read_bytes()[:300])
+    with pytest.raises(ReadError, match=r"1\.laz: .*--skip-bad"):
+        fit(recipe_to(**streamed(many)), progress_bar=False)
+    recipe = recipe_to(**streamed(many))
+    with pytest.warns(UserWarning, match="left out") as told:
+        assert fit(recipe, progress_bar=False, skip_bad=True).steps == 6
+    named = {name for warning in told for name in ("1.laz", "2.laz") if name in str(warning.message)}
+    assert named == {"1.laz", "2.laz"}
+    used = load_recipe(Path(recipe.output) / "recipe.yaml").data.train
+    assert [Path(entry.files).name for entry in used] == ["0.laz", "2.laz", "3.laz"]

@@ -1,6 +1,7 @@
 """From files to network inputs: the one way that training, evaluation and prediction share."""
 
 from gridless.data.augmentation import AugmentationSettings, angles_of
+from gridless.data.cache import CloudCache
 from gridless.data.crops import Crop, covering_centers, cut_crop, whole_crop
 from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
 from gridless.data.features import COMPUTED_FEATURES, computed_feature
@@ -9,7 +10,7 @@ from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.published import DATA_SETS, DataSet, Files, Task
 from gridless.data.settings import plain_from_settings, settings_from_plain, unknown_name
-from gridless.data.streamed import StreamedClouds, StreamedCrops
+from gridless.data.streamed import StreamedClouds, StreamedCrops, unless_skipped
 from gridless.data.whole import WholeCloud
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "IGNORED",
     "AugmentationSettings",
     "Batch",
+    "CloudCache",
     "CoveringCrops",
     "Crop",
     "DataSet",
@@ -43,6 +45,7 @@ __all__ = [
     "settings_from_plain",
     "thinned",
     "unknown_name",
+    "unless_skipped",
     "weight_per_class",
     "whole_crop",
     "with_variables",

@@ -34,7 +34,8 @@ def find_files(entries: Iterable[str], base: Path) -> list[Path]:
     for entry in entries:
         path = str(base / with_variables(entry))
         if Path(path).is_dir():
-            matches = [file for file in Path(path).iterdir() if file.suffix.lower() in SUFFIXES]
+            visible = [file for file in Path(path).iterdir() if not file.name.startswith(".")]
+            matches = [file for file in visible if file.suffix.lower() in SUFFIXES]
         elif Path(path).exists():
             matches = [Path(path)]
         else:

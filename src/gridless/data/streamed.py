@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from torch.utils.data import Dataset
 
 from gridless.cloud import PointCloud
 from gridless.data.augmentation import AugmentationSettings
+from gridless.data.cache import CloudCache
 from gridless.data.crops import Crop, cut_crop, whole_crop
 from gridless.data.datasets import Batch, SamplerSettings
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
-from gridless.data.published import DataSet
-from gridless.io import read, write
+from gridless.data.published import DataSet, prepared_cloud
+from gridless.errors import ReadError
 from gridless.pyramid import PyramidSettings
 
 _POINTS_KEPT = 10_000_000  # about a gigabyte a process
@@ -32,8 +34,10 @@ class StreamedClouds:
         files: of the data set, one a cloud.
         inputs: features to compute.
         labels: classes.
-        cache: folder for what was read, as NPZ; None reads the published files each time.
+        cache: what was read; without one the published files are read each time.
         points_kept: points that stay in memory; the cloud asked for last always does.
+        densities: to thin each cloud out to, or None; by default every point is kept.
+        skip_bad: let :meth:`first_readable` pass over files that cannot be read.
     """
 
     def __init__(
@@ -42,12 +46,16 @@ class StreamedClouds:
         files: Sequence[Path],
         inputs: InputSettings,
         labels: LabelMap,
-        cache: Path | None = None,
+        cache: CloudCache | None = None,
         points_kept: int = _POINTS_KEPT,
+        densities: Sequence[float | None] | None = None,
+        skip_bad: bool = False,
     ) -> None:
         self.data_set, self.files, self.inputs, self.labels = data_set, list(files), inputs, labels
-        self.cache, self.points_kept = cache, points_kept
+        self.cache, self.points_kept, self.skip_bad = cache, points_kept, skip_bad
+        self.densities = [None] * len(self.files) if densities is None else list(densities)
         self._kept: OrderedDict[int, PreparedCloud] = OrderedDict()
+        self._bad: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -57,30 +65,52 @@ class StreamedClouds:
             self._kept.move_to_end(index)
             return self._kept[index]
         file = self.files[index]
-        cloud = self._read(file)
-        prepared = self.inputs.prepare(cloud, str(file), self.labels.of_cloud(cloud, str(file)))
+        prepared = prepared_cloud(self._read(file), str(file), self.inputs, self.labels, self.densities[index])
         self._kept[index] = prepared
         while len(self._kept) > 1 and sum(len(kept) for kept in self._kept.values()) > self.points_kept:
             self._kept.popitem(last=False)
         return prepared
 
+    def first_readable(self, indices: Iterable[int]) -> int:
+        """The first of these clouds, or with ``skip_bad`` the first that can be read; others are named in a warning.
+
+        Raises:
+            ReadError: it is damaged or not there.
+            ValueError: no cloud can be read.
+        """
+        for index in indices:
+            if index in self._bad:
+                continue
+            try:
+                self[index]
+            except (ReadError, OSError) as error:
+                if not self.skip_bad:
+                    raise unless_skipped(self.files[index], error) from error
+                self._bad.add(index)
+                warnings.warn(f"left out, as it cannot be read: {error}", stacklevel=2)
+            else:
+                return index
+        raise ValueError(f"none of the {len(self)} files can be read")
+
     def _read(self, file: Path) -> PointCloud:
         if self.cache is None:
             return self.data_set.read(file)
-        key = f"{self.data_set.cache_key} {file.relative_to(self.data_set.root).as_posix()}"
-        copy = self.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
-        if copy.exists():
-            return read(copy)
-        cloud = self.data_set.read(file)
-        self.cache.mkdir(parents=True, exist_ok=True)
-        write(copy, cloud)
-        return cloud
+        version = (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
+        key = f"{self.data_set.cache_key} {file} {version}"
+        return self.cache.get(key, lambda: self.data_set.read(file))
+
+
+def unless_skipped(file: Path, error: ReadError | OSError) -> ReadError:
+    """The error of a file that cannot be read, with what to do about it."""
+    problem, where = (error.problem, error.where) if isinstance(error, ReadError) else (str(error), None)
+    return ReadError(file, f"{problem}; --skip-bad leaves such files out", where)
 
 
 class StreamedCrops(Dataset[Batch]):
     """Endless crops of streamed clouds; crop i is a pure function of (seed, i), so that training can resume anywhere.
 
-    Every cloud is drawn once before any is drawn again; ``sampler.crops_per_cloud`` crops in a row are of one cloud.
+    Every cloud is drawn once before any is drawn again, unless there are shares; ``sampler.crops_per_cloud`` crops in a
+    row are of one cloud. In place of one that is skipped comes the next that can be read.
     For segmentation a crop is centered near a point of a class that is drawn by the sampler's weights among those that
     the cloud has. For classification it is the whole object, and its label is one class.
 
@@ -93,6 +123,7 @@ class StreamedCrops(Dataset[Batch]):
         augmentation: random changes; None for none, as in validation.
         seed: of all draws.
         length: what ``len`` says; any index works.
+        shares: of the crops that are drawn from each cloud, about.
 
     Raises:
         ValueError: there is no cloud.
@@ -108,6 +139,7 @@ class StreamedCrops(Dataset[Batch]):
         augmentation: AugmentationSettings | None,
         seed: int,
         length: int,
+        shares: Sequence[float] | None = None,
     ) -> None:
         if not len(clouds):
             raise ValueError("StreamedCrops: at least one cloud is needed")
@@ -116,14 +148,21 @@ class StreamedCrops(Dataset[Batch]):
         self.clouds, self.inputs, self.pyramid, self.sampler = clouds, inputs, pyramid, sampler
         self.augmentation, self.seed, self.length = augmentation, seed, length
         self._class_weights = np.array(sampler.weights(class_names))
+        self._shares = None if shares is None else np.array(shares) / np.sum(shares)
 
     def __len__(self) -> int:
         return self.length
 
     def cloud_of(self, index: int) -> int:
         """The cloud that crop ``index`` is cut from."""
-        pass_over_all, place = divmod(index // self.sampler.crops_per_cloud, len(self.clouds))
-        return int(np.random.default_rng((self.seed, pass_over_all, 2)).permutation(len(self.clouds))[place])
+        drawn = index // self.sampler.crops_per_cloud
+        pass_over_all, place = divmod(drawn, len(self.clouds))
+        order = np.random.default_rng((self.seed, pass_over_all, 2)).permutation(len(self.clouds)).tolist()
+        following = itertools.chain(order[place:], order[:place])
+        if self._shares is None:
+            return self.clouds.first_readable(following)
+        by_share = np.random.default_rng((self.seed, drawn, 3)).choice(len(self.clouds), p=self._shares)
+        return self.clouds.first_readable(itertools.chain([int(by_share)], following))
 
     def origin(self, index: int) -> dict[str, Any]:
         """The file that crop ``index`` is cut from."""

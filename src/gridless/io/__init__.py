@@ -1,6 +1,6 @@
 """Files to and from `gridless.cloud.PointCloud`: one file per format, chosen by suffix."""
 
-from gridless.io.atomic import is_full_disk, replaced_when_complete
+from gridless.io.atomic import is_full_disk, remove_leftovers, replaced_when_complete
 from gridless.io.chunks import PointChunks
 from gridless.io.formats import SUFFIXES, can_stream_to, create, open, read, write
 
@@ -12,6 +12,7 @@ __all__ = [
     "is_full_disk",
     "open",
     "read",
+    "remove_leftovers",
     "replaced_when_complete",
     "write",
 ]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+_TEMPORARY = re.compile(r"\..*-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-\w{8}(\.\w*)?")
 
 
 @contextlib.contextmanager
@@ -38,11 +43,13 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise IsADirectoryError(f"{target} is a folder; name a file to write")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    prefix = f".{target.stem}-{_machine()}-{os.getpid()}-"  # tells remove_leftovers whose it is
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
+        _onto_the_disk(temporary)  # a rename may outlive a power cut that its content does not
         temporary.chmod(_mode_of_result(target))  # at the end: a writer may have made the file anew, and private
         temporary.replace(target)
     except BaseException as error:  # an interrupt too must leave nothing behind
@@ -51,6 +58,20 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
             state = "it stays as it was" if target.exists() else "there is none yet"
             raise OSError(errno.ENOSPC, f"no space left on the disk for this file ({state})", str(target)) from error
         raise
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of writes that were killed: those of processes of this machine that are gone.
+
+    Args:
+        folder: in which files were being replaced; need not exist.
+    """
+    if os.name != "posix" or not Path(folder).is_dir():
+        return
+    for file in Path(folder).iterdir():
+        match = _TEMPORARY.fullmatch(file.name)
+        if match and match["machine"] == _machine() and not _is_alive(int(match["process"])):
+            file.unlink(missing_ok=True)
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -70,3 +91,25 @@ def _mode_of_result(target: Path) -> int:
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
+
+
+def _onto_the_disk(file: Path) -> None:
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
+
+
+def _machine() -> str:
+    """Within which the numbers of processes are unique: a host, or a container of it."""
+    processes = Path("/proc/self/ns/pid")
+    space = processes.stat().st_ino if processes.exists() else 0
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True

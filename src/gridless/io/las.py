@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import multiprocessing
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def open_chunks(path: Path, chunk_size: int = POINTS_PER_BLOCK) -> PointChunks:
         file = on_failure.enter_context(path.open("rb"))
         _check_promises(path, file)
         with _damage_reported(path, "the header cannot be read"):
-            reader = laspy.LasReader(file)
+            reader = laspy.LasReader(file, laz_backend=_laz_backend())
         header = reader.header
         if not (np.isfinite([header.scales, header.offsets]).all() and np.all(header.scales != 0)):
             raise ReadError(
@@ -117,7 +118,7 @@ def create(
             if writer is None:
                 header = _header_for(cloud, columns, scale, offset)
                 compress = path.suffix.lower() == ".laz"
-                writer = laspy.LasWriter(file, header, do_compress=compress, closefd=False)
+                writer = laspy.LasWriter(file, header, do_compress=compress, laz_backend=_laz_backend(), closefd=False)
             writer.write_points(_record(cloud, columns, writer.header))
             written += len(cloud)
 
@@ -186,6 +187,12 @@ def _damage_reported(path: Path, problem: str, point: int | None = None) -> Iter
     except BaseException as error:
         where = None if point is None else f"point {point} or after"
         raise ReadError(path, f"{problem}: {error or type(error).__name__}", where) from error
+
+
+def _laz_backend() -> laspy.LazBackend:
+    """With one thread in a child: the pool of the other does not survive a fork, and would be waited for forever."""
+    is_child = multiprocessing.parent_process() is not None
+    return laspy.LazBackend.Lazrs if is_child else laspy.LazBackend.LazrsParallel
 
 
 def _reference_system(header: laspy.LasHeader) -> str | None:

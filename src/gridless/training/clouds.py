@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from gridless.data import (
+    CloudCache,
     CoveringCrops,
     DataSet,
     PreparedCloud,
@@ -16,10 +19,15 @@ from gridless.data import (
     TrainingCrops,
     hold_out_files,
     hold_out_strips,
+    unless_skipped,
 )
 from gridless.errors import ReadError
+from gridless.io import open as open_file
 from gridless.models.base import Network
-from gridless.training.recipe import Recipe, TrainingFiles
+from gridless.training.recipe import DataSettings, Recipe, TrainingFiles
+
+_MANY_POINTS = 100_000_000  # to hold in memory
+_Opened = TypeVar("_Opened")
 
 
 def open_clouds(recipe: Recipe, skip_bad: bool = False) -> tuple[Recipe, LoadedClouds | StreamedSplit]:
@@ -35,11 +43,11 @@ def open_clouds(recipe: Recipe, skip_bad: bool = False) -> tuple[Recipe, LoadedC
     if not recipe.data.train:
         raise ValueError("data.train names nothing")
     data_set = recipe.data.open(recipe.labels)
-    if recipe.data.data_set == "files":
+    if recipe.data.data_set == "files" and not recipe.data.streamed:
         return _files(recipe, data_set, skip_bad)
-    if skip_bad:
-        raise ValueError("skip_bad is for files: the clouds of a data set are read while the training runs")
-    return recipe, _streamed(recipe, data_set)
+    if recipe.data.data_set == "files":
+        recipe = _openable(recipe, skip_bad)
+    return recipe, _streamed(recipe, data_set, skip_bad)
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class StreamedSplit:
 
     training: StreamedClouds
     validation: StreamedClouds
+    shares: list[float] | None
 
     def crops(self, recipe: Recipe, model: Network) -> tuple[StreamedCrops, StreamedCrops]:
         whole = self.training.data_set.task == "classification"
@@ -85,6 +94,7 @@ class StreamedSplit:
             recipe.augmentation,
             recipe.seed,
             length=schedule.steps * schedule.crops_per_step,
+            shares=self.shares,
         )
         number = len(self.validation) if whole else recipe.data.validation_crops
         sampler = dataclasses.replace(recipe.sampler, crops_per_cloud=1)
@@ -94,50 +104,76 @@ class StreamedSplit:
 
 def _files(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> tuple[Recipe, LoadedClouds]:
     """The recipe with the files that could be read, and their clouds."""
-    data = recipe.data
-    training = _load("data.train", data.train, recipe, data_set, skip_bad)
-    validation = _load("data.validation", [TrainingFiles(file) for file in data.validation], recipe, data_set, skip_bad)
-    used = dataclasses.replace(
-        data, train=[entry for entry, _ in training], validation=[entry.files for entry, _ in validation]
-    )
-    recipe, clouds = dataclasses.replace(recipe, data=used), [cloud for _, cloud in training]
+
+    def prepare(entry: TrainingFiles) -> PreparedCloud:
+        return data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.density)
+
+    used, training, validation = _opened(recipe.data, skip_bad, prepare)
+    num_points = sum(len(cloud) for cloud in training + validation)
+    if num_points > _MANY_POINTS:
+        warnings.warn(
+            f"{num_points:,} points are in memory; data.streamed: true reads files as they are needed", stacklevel=3
+        )
+    recipe = dataclasses.replace(recipe, data=used)
     if validation:
-        return recipe, LoadedClouds(clouds, [cloud for _, cloud in validation])
-    return recipe, LoadedClouds(*hold_out_strips(clouds, data.validation_fraction))
+        return recipe, LoadedClouds(training, validation)
+    return recipe, LoadedClouds(*hold_out_strips(training, used.validation_fraction))
 
 
-def _load(
-    place: str, entries: list[TrainingFiles], recipe: Recipe, data_set: DataSet, skip_bad: bool
-) -> list[tuple[TrainingFiles, PreparedCloud]]:
-    loaded = []
-    for entry in entries:
-        try:
-            cloud = data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.density)
-        except (ReadError, OSError) as error:
-            if not skip_bad:
-                problem, where = (error.problem, error.where) if isinstance(error, ReadError) else (str(error), None)
-                raise ReadError(entry.files, f"{problem}; --skip-bad leaves such files out", where) from error
-            warnings.warn(f"{place}: left out, as it cannot be read: {error}", stacklevel=4)
-        else:
-            loaded.append((entry, cloud))
-    if entries and not loaded:
-        raise ValueError(f"{place}: none of its {len(entries)} files can be read")
-    return loaded
+def _openable(recipe: Recipe, skip_bad: bool) -> Recipe:
+    """The recipe with the files whose headers are whole; what lies beyond them is read later."""
+
+    def open_and_close(entry: TrainingFiles) -> None:
+        with open_file(entry.files):
+            pass
+
+    used, *_ = _opened(recipe.data, skip_bad, open_and_close)
+    return dataclasses.replace(recipe, data=used)
 
 
-def _streamed(recipe: Recipe, data_set: DataSet) -> StreamedSplit:
+def _opened(
+    data: DataSettings, skip_bad: bool, open_entry: Callable[[TrainingFiles], _Opened]
+) -> tuple[DataSettings, list[_Opened], list[_Opened]]:
+    """The settings with the files that could be opened, and what came of those to learn from and to validate with."""
+    used: list[list[TrainingFiles]] = []
+    results: list[list[_Opened]] = []
+    entries_of = {"data.train": data.train, "data.validation": [TrainingFiles(file) for file in data.validation]}
+    for place, entries in entries_of.items():
+        good, opened = [], []
+        for entry in entries:
+            try:
+                opened.append(open_entry(entry))
+            except (ReadError, OSError) as error:
+                if not skip_bad:
+                    raise unless_skipped(Path(entry.files), error) from error
+                warnings.warn(f"{place}: left out, as it cannot be read: {error}", stacklevel=5)
+            else:
+                good.append(entry)
+        if entries and not good:
+            raise ValueError(f"{place}: none of its {len(entries)} files can be read")
+        used.append(good)
+        results.append(opened)
+    settings = dataclasses.replace(data, train=used[0], validation=[entry.files for entry in used[1]])
+    return settings, results[0], results[1]
+
+
+def _streamed(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> StreamedSplit:
     data = recipe.data
+    cache = None if data.cache is None else CloudCache(Path(data.cache), round(data.cache_gb * 1e9))
 
-    def files(parts: list[str]) -> list[Path]:
-        return [file for part in parts for file in data_set.files(part)]
+    def clouds(files: list[Path], densities: list[float | None] | None = None) -> StreamedClouds:
+        return StreamedClouds(
+            data_set, files, recipe.inputs, recipe.labels, cache, densities=densities, skip_bad=skip_bad
+        )
 
-    def clouds(paths: list[Path]) -> StreamedClouds:
-        cache = None if data.cache is None else Path(data.cache)
-        return StreamedClouds(data_set, paths, recipe.inputs, recipe.labels, cache)
-
-    training, validation = files([entry.files for entry in data.train]), files(data.validation)
+    entry_of = [(file, entry) for entry in data.train for file in data_set.files(entry.files)]
+    validation = [file for part in data.validation for file in data_set.files(part)]
     if not validation:
-        strata = [data_set.stratum(file) for file in training]
-        groups = [data_set.group(file) for file in training]
-        training, validation = hold_out_files(training, strata, groups, data.validation_fraction, recipe.seed)
-    return StreamedSplit(clouds(training), clouds(validation))
+        every = [file for file, _ in entry_of]
+        strata, groups = [data_set.stratum(file) for file in every], [data_set.group(file) for file in every]
+        training, validation = hold_out_files(every, strata, groups, data.validation_fraction, recipe.seed)
+        learned_from = set(training)
+        entry_of = [(file, entry) for file, entry in entry_of if file in learned_from]
+    shares = [entry.share for _, entry in entry_of if entry.share is not None]
+    training_clouds = clouds([file for file, _ in entry_of], [entry.density for _, entry in entry_of])
+    return StreamedSplit(training_clouds, clouds(list(dict.fromkeys(validation))), shares or None)

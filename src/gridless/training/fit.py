@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gridless.data import plain_from_settings
-from gridless.io import is_full_disk, replaced_when_complete
+from gridless.io import is_full_disk, remove_leftovers, replaced_when_complete
 from gridless.models import build_model, save_model
 from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.clouds import open_clouds
@@ -70,7 +70,7 @@ def fit(
     Raises:
         FileExistsError: the output folder has a training already, and ``resume`` is false.
         ReadError, ValueError: data that cannot be used; names the file.
-        DivergedError: the loss became NaN; ``diverged.json`` in the run's folder says on which crops.
+        DivergedError: the loss or a weight became NaN; ``diverged.json`` in the run's folder says on which crops.
         OSError: the disk is full; the last checkpoint is whole.
     """
     run = Path(recipe.output)
@@ -97,6 +97,8 @@ def fit(
     module = NetworkTraining(model, names, schedule, *clouds.crops(recipe, model))
     run.mkdir(parents=True, exist_ok=True)
     if is_first_process():
+        for folder in (run, last.parent):
+            remove_leftovers(folder)
         with replaced_when_complete(run / RECIPE_FILE) as temporary:
             write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import lightning as L
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from gridless.data import IGNORED, Batch, CoveringCrops, Crop, StreamedCrops, TrainingCrops
+from gridless.data import IGNORED, Batch, CoveringCrops, StreamedCrops, TrainingCrops
 from gridless.errors import GridlessError
 from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
@@ -37,11 +38,11 @@ _STATISTICS_STEPS = 10
 
 
 class DivergedError(GridlessError, ArithmeticError):
-    """The loss became NaN or infinite; the message gives the step and what to change.
+    """The loss or the weights became NaN or infinite; the message gives the step and what to change.
 
     Args:
         message: what to show.
-        step: the optimizer step that was not made.
+        step: the optimizer step.
         crops: of its batch: ``{"file": name, "center": [x, y]}`` each.
     """
 
@@ -145,7 +146,7 @@ class NetworkTraining(L.LightningModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation crops, always in the same order."""
-        crops: Dataset[Any] = self.validation_crops
+        crops: Dataset[Any] = _OrFailure(self.validation_crops)
         mine = range(process_index(), len(self.validation_crops), num_processes())
         if not mine:
             raise ValueError(
@@ -154,11 +155,11 @@ class NetworkTraining(L.LightningModule):
         return DataLoader(
             Subset(crops, mine),
             share_of(self.schedule.crops_per_step),
-            collate_fn=_batches_only,
+            collate_fn=_collated,
             num_workers=self.schedule.workers,
         )
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch | _Failure, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -183,19 +184,14 @@ class NetworkTraining(L.LightningModule):
         total_of_all, weight_of_all = sum_over_processes(torch.stack([total, weight]))
         loss = total_of_all / _or_one(weight_of_all)
         if not torch.isfinite(loss):
-            step, crops = self.trainer.global_step, self._crops_of_step()
-            names = sorted({crop["file"] for crop in crops})
-            raise DivergedError(
-                f"the loss is {loss.item()} at step {step} (crops from {', '.join(names)}; where they lie is in "
-                f"{DIVERGED_FILE} of the run's folder); lower schedule.learning_rate or schedule.gradient_clip, or "
-                "look at the features of these files",
-                step,
-                crops,
-            )
+            raise self._diverged(f"the loss is {loss.item()}", self.trainer.global_step)
         self.log("train_loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.labels))
         return total * num_processes() / _or_one(weight_of_all)  # gradients are averaged over the processes
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        # A finite loss can have gradients that are not; what follows would be averaged, validated and saved.
+        if not torch.isfinite(nn.utils.get_total_norm(self.model.parameters())):
+            raise self._diverged("the weights are no longer finite", self.trainer.global_step - 1)
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
         if self.progress() >= 1.0:
@@ -253,13 +249,20 @@ class NetworkTraining(L.LightningModule):
         share = share_of(size)
         first = process_index() * share
         mine = [s * size + index for s in range(step, stop) for index in range(first, first + share)]
-        crops: Subset[Batch] = Subset(self.training_crops, mine)
-        return DataLoader(crops, share, collate_fn=Batch.concatenate, num_workers=self.schedule.workers)
+        crops: Subset[Any] = Subset(_OrFailure(self.training_crops), mine)
+        return DataLoader(crops, share, collate_fn=_collated, num_workers=self.schedule.workers)
 
-    def _crops_of_step(self) -> list[dict[str, Any]]:
-        """Where each crop of the current step is cut from."""
-        first = self.trainer.global_step * self.schedule.crops_per_step
-        return [self.training_crops.origin(index) for index in range(first, first + self.schedule.crops_per_step)]
+    def _diverged(self, what: str, step: int) -> DivergedError:
+        """The error that says what happened at a step, and where each of its crops is cut from."""
+        first = step * self.schedule.crops_per_step
+        crops = [self.training_crops.origin(index) for index in range(first, first + self.schedule.crops_per_step)]
+        names = sorted({crop["file"] for crop in crops})
+        return DivergedError(
+            f"{what} at step {step} (crops from {', '.join(names)}; where they lie is in {DIVERGED_FILE} of the run's "
+            "folder); lower schedule.learning_rate or schedule.gradient_clip, or look at the features of these files",
+            step,
+            crops,
+        )
 
     def _loss_parts(
         self, logits: Tensor, batch: Batch, smoothing: float = 0.0, lovasz: float = 0.0
@@ -279,8 +282,36 @@ class _OnBatches(nn.Module):
         return logits
 
 
-def _batches_only(items: list[Batch] | list[tuple[Crop, Batch]]) -> Batch:
-    return Batch.concatenate([item if isinstance(item, Batch) else item[1] for item in items])
+@dataclass(frozen=True)
+class _Failure:
+    """A crop that could not be made, in place of its batch: a loader's process would hide the error in its own text."""
+
+    error: Exception
+
+    def to(self, device: torch.device | str) -> NoReturn:
+        """Where a batch would go to the device, raise the error."""
+        raise self.error
+
+
+class _OrFailure(Dataset[Any]):
+    """Crops, or what went wrong with them."""
+
+    def __init__(self, crops: Dataset[Any]) -> None:
+        self.crops = crops
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.crops[index]
+        except (ValueError, OSError) as error:
+            return _Failure(error)
+
+
+def _collated(items: list[Any]) -> Batch | _Failure:
+    """One batch of training crops, or of validation crops and what they were cut as, or the first failure."""
+    for item in items:
+        if isinstance(item, _Failure):
+            return item
+    return Batch.concatenate([item[1] if isinstance(item, tuple) else item for item in items])
 
 
 def _or_one(weight: Tensor) -> Tensor:

@@ -66,19 +66,22 @@ class DataSettings:
     """What is learned from, and what is scored; ``${VARIABLE:-default}`` stands for an environment variable.
 
     ``train``, ``validation`` and ``test`` name files, folders or patterns, or parts of a data set (see ``DATA_SETS``).
-    Files stay in memory; the clouds of a data set are read as they are needed.
+    Files stay in memory unless ``streamed`` is set; the clouds of a data set are read as they are needed.
 
     Args:
         train: what is learned from.
         validation: what the best weights are chosen by; if empty, a strip along one side of each training file, or a
-            share of a data set's training clouds (of each class, where clouds have one).
+            share of the training clouds (of each class, where clouds have one) where these are read as they are needed.
         test: what ``gridless evaluate`` scores by default; training never reads it.
         validation_fraction: of the labelled points of each file that the strip holds, or of the clouds.
         data_set: "files" or a name in ``DATA_SETS``.
         path: folder of the data set; not used for files.
         options: further arguments of the data set's class.
-        cache: folder for a data set's clouds in a form that is read fast; none by default.
-        validation_crops: random crops that a data set is validated on (whole objects all are).
+        streamed: read files when a crop needs them, for more of them than fit into memory; each is drawn as often as
+            any other, and a class among the points of its file.
+        cache: folder for clouds that are read as they are needed, in a form that is read fast; none by default.
+        cache_gb: that the cache may take; those used longest ago go.
+        validation_crops: random crops to validate on where clouds are read as they are needed (whole objects all are).
 
     Raises:
         ValueError: an unknown data set or one without its folder, or only some of the training entries have a share.
@@ -91,7 +94,9 @@ class DataSettings:
     data_set: str = "files"
     path: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    streamed: bool = False
     cache: str | None = None
+    cache_gb: float = 100.0
     validation_crops: int = 200
 
     def __post_init__(self) -> None:
@@ -102,7 +107,7 @@ class DataSettings:
         if len({entry.share is None for entry in self.train}) > 1:
             raise ValueError("train: give every entry a share or none")
         if self.data_set != "files" and any(entry.share or entry.density for entry in self.train):
-            raise ValueError(f"train: share and density are for files in memory, not for the data set {self.data_set}")
+            raise ValueError(f"train: share and density are for files, not for the data set {self.data_set}")
 
     def with_absolute_path(self, base: Path) -> DataSettings:
         """The same with the data set's folder and cache made absolute, from ``base`` on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gridless.data.published.base import DataSet, Task
+from gridless.data.published.base import DataSet, Task, prepared_cloud
 from gridless.data.published.files import Files
 from gridless.data.published.modelnet import ModelNet40
 from gridless.data.published.radhar import RadHAR
@@ -31,4 +31,5 @@ __all__ = [
     "SemanticKITTI",
     "ShapeNetPart",
     "Task",
+    "prepared_cloud",
 ]

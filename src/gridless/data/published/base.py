@@ -81,10 +81,7 @@ class DataSet(ABC):
             ReadError: the file is damaged.
             ValueError: no label column, labels without a mapping, NaN coordinates, missing columns; names the file.
         """
-        cloud = self.read(path)
-        if density is not None:
-            cloud = thinned(cloud, density)
-        return inputs.prepare(cloud, str(path), labels.of_cloud(cloud, str(path)))
+        return prepared_cloud(self.read(path), str(path), inputs, labels, density)
 
     def stratum(self, path: Path) -> str:
         """What a validation split takes its share of separately (an object's class); one for all by default."""
@@ -115,3 +112,12 @@ class DataSet(ABC):
         if part not in known:
             raise ValueError(f"{self.title} has no part {part!r}; it has {', '.join(known)}")
         return part
+
+
+def prepared_cloud(
+    cloud: PointCloud, name: str, inputs: InputSettings, labels: LabelMap, density: float | None = None
+) -> PreparedCloud:
+    """A cloud as :meth:`DataSet.prepare` makes it of its file; ``name`` is that of the file in messages."""
+    if density is not None:
+        cloud = thinned(cloud, density)
+    return inputs.prepare(cloud, name, labels.of_cloud(cloud, name))
