@@ -1,6 +1,7 @@
 """The page of a cloud: colors, classes, picking, what browsers are sent, and a picture of it."""
 
 import shutil
+import time
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import parse_qs
@@ -20,6 +21,7 @@ from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
 from gridless.viewer.screenshot import BROWSERS
+from tests.viewer.browser import browser_at
 
 
 class Camera(NamedTuple):
@@ -116,6 +118,30 @@ def test_a_link_opens_the_view_that_it_was_taken_from(tmp_path, page, monkeypatc
     for name, (numbers,) in wanted.items():
         found = np.array(shown[name][0].split(","), float)
         np.testing.assert_allclose(found, np.array(numbers.split(","), float), atol=1e-4, err_msg=name)
+
+
+def test_mouse_and_panel_in_a_browser(tmp_path, page):
+    page.color_by("label")
+    with browser_at(page.server.address, tmp_path / "profile") as browser:
+        first = browser.wait_for("location.search")
+        browser.mouse("mousePressed", 400, 350)
+        for step in range(1, 6):
+            browser.mouse("mouseMoved", 400 + 20 * step, 350)
+        browser.mouse("mouseReleased", 500, 350)
+        browser.wait_for(f"location.search != {first!r}")
+        fields = "[...document.querySelectorAll('input')]"
+        browser.wait_for(f"{fields}.some(field => field.value == location.href)")
+        browser.click(400, 350)
+        texts = "[...document.querySelectorAll('textarea')].map(field => field.value)"
+        assert "intensity: " in browser.wait_for(f"{texts}.find(text => text.includes('label:'))")
+        toggles = "[...document.querySelectorAll('input[type=checkbox]')].slice(-2)"
+        assert browser.value(f"{toggles}.length") == 2
+        browser.value(f"{toggles}[0].click()")
+        deadline = time.monotonic() + 30
+        while page.hidden != {0}:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    page.show_class(0, True)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ SUBPROTOCOL = [f"viser-v{viser.__version__}"]
 
 @pytest.fixture(scope="module")
 def server():
-    guarded = GuardedServer()
+    guarded = GuardedServer(script="ours()")
     yield guarded
     guarded.stop()
 
@@ -39,6 +39,7 @@ def test_the_page_needs_its_token(server):
     status, page = get(server, f"/{server.token}/?initialCameraPosition=1,2,3")
     assert status == 200
     assert b"<html" in page
+    assert page.count(b"<script>ours()</script></body>") == 1
     for path in ("/", "/index.html", "/wrong/", f"/x{server.token}/", f"/?{server.token}/", f"//wrong/{server.token}/"):
         assert get(server, path)[0] == 403
 

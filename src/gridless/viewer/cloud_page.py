@@ -18,6 +18,14 @@ from gridless.viewer.octree import Camera, Octree
 
 _EDGE = 10.0  # of the cloud's cube on the page, whose near and far planes are made for scenes of that size
 _BATCH = 8  # nodes sent before looking whether the camera has moved on
+_CAMERA_IN_ADDRESS = """
+setInterval(() => {
+  for (const field of document.querySelectorAll("input")) {
+    const [, query] = field.value.split("?initialCameraPosition=");
+    if (query) history.replaceState(null, "", "?initialCameraPosition=" + query);
+  }
+}, 300);
+"""  # of the link that the panel shows
 _PICKED_WITHIN = 0.01  # of the distance: how far beside the pointer's ray a point may lie
 
 
@@ -52,7 +60,7 @@ class CloudPage:
         self.way = next(iter(ways))
         self.hidden: set[int] = set()
         self._streams: dict[int, _Stream] = {}
-        self.server = GuardedServer(port)
+        self.server = GuardedServer(port, _CAMERA_IN_ADDRESS)
         page = self.server.viser
         page.initial_camera.position = (0.0, -0.75 * _EDGE, 0.5 * _EDGE)
         page.initial_camera.look_at = (0.0, 0.0, 0.0)

@@ -24,6 +24,7 @@ class GuardedServer:
 
     Args:
         port: to listen on; 0 takes a free one.
+        script: JavaScript that the page runs beside viser's.
 
     Raises:
         ModuleNotFoundError: viser is not installed; says how to get it.
@@ -32,7 +33,7 @@ class GuardedServer:
         RuntimeError: viser did not let itself be guarded.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, script: str = "") -> None:
         try:
             import viser
             from viser import _messages
@@ -40,6 +41,7 @@ class GuardedServer:
             raise ModuleNotFoundError("gridless view needs viser: pip install 'gridless[view]'") from error
         _require_free(port)
         self.token = secrets.token_urlsafe(24)
+        self._script = script
         self._guarded = 0
         # Browsers open connections ahead and close them unused: no news, and no traceback for the terminal.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
@@ -94,9 +96,21 @@ class GuardedServer:
             token, _, rest = request.path.lstrip("/").partition("?")[0].partition("/")
             if not secrets.compare_digest(token.encode(), self.token.encode()):
                 return connection.respond(HTTPStatus.FORBIDDEN, "the address lacks its token\n")
-            return answer(connection, dataclasses.replace(request, path=f"/{rest}"))
+            if rest == "":
+                request.headers.pop("Accept-Encoding", None)  # the script goes into plain text
+            response = answer(connection, dataclasses.replace(request, path=f"/{rest}"))
+            return response if rest else self._with_script(response)
 
         return process
+
+    def _with_script(self, response: Any) -> Any:
+        if response is None:
+            return None  # the socket, not the page
+        body = response.body.replace(b"</body>", f"<script>{self._script}</script></body>".encode())
+        headers = response.headers.copy()
+        del headers["Content-Length"]
+        headers["Content-Length"] = str(len(body))
+        return dataclasses.replace(response, headers=headers, body=body)
 
 
 def _require_free(port: int) -> None:
