@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from gridless.prediction.large.ahead import OneBehind, one_ahead
+from gridless.prediction.ahead import OneBehind, one_ahead
 
 
 def test_the_next_item_is_made_while_one_is_worked_on():

@@ -1,11 +1,13 @@
 """Every point gets a label, whatever the cloud."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
 import gridless as gl
-from gridless.prediction import class_probabilities, input_settings
+from gridless.prediction import class_probabilities, crops, input_settings
 from gridless.prediction.predict import tempered
 
 
@@ -47,6 +49,27 @@ def test_batches_and_workers_change_nothing(model):
     together = class_probabilities(model, prepared, progress=lambda done, total: calls.append((done, total)))
     assert np.abs(one_by_one - together).max() < 1e-5
     assert calls[-1][0] == calls[-1][1]
+
+
+def test_the_next_crops_are_prepared_while_the_network_has_some(model, monkeypatch):
+    made = [threading.Event() for _ in range(4)]
+    prepare = crops._CropInputs.__getitem__
+    monkeypatch.setattr(
+        crops._CropInputs,
+        "__getitem__",
+        lambda inputs, index: (made[min(index, 3)].set(), prepare(inputs, index))[1],
+    )
+    passes = []
+
+    def forward(features, pyramid):
+        if len(passes) < 3:
+            assert made[len(passes) + 1].wait(20)
+        passes.append(len(features))
+        return torch.zeros(len(features), 3)
+
+    monkeypatch.setattr(model, "forward", forward)
+    class_probabilities(model, input_settings(model).prepare(gl.PointCloud(spread()), "cloud"), points_per_batch=1)
+    assert len(passes) > 4
 
 
 def test_votes_are_the_mean_over_turns_of_a_cloud(model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gridless.data import Batch, CoveringCrops
 from gridless.neighbors import knn
+from gridless.prediction.ahead import one_ahead
 from gridless.prediction.clock import Clock
 
 Progress = Callable[[int, int], None]
@@ -29,25 +30,37 @@ def add_scores(
     progress: Progress | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Add w p_crop of every crop of one cloud to ``sums`` [N, classes]; other arguments as in ``predict``."""
+    """Add w p_crop of every crop of one cloud to ``sums`` [N, classes]; other arguments as in ``predict``.
+
+    While the network has some crops, a thread or ``workers`` processes prepare the next.
+    """
     clock = Clock() if clock is None else clock
     inputs = _CropInputs(crops)
     was_training = model.training
     model.eval()
     try:
-        waiting: list[_CropInput] = []
-        prepared = iter(DataLoader(inputs, batch_size=None, num_workers=workers))
-        for done in range(1, len(inputs) + 1):
-            with clock("crops and search"):
-                waiting.append(next(prepared))
-            if sum(len(crop.batch.labels) for crop in waiting) >= points_per_batch or done == len(inputs):
-                with clock("network"):
-                    _add_batch(model, waiting, sums)
-                waiting = []
-                if progress is not None:
-                    progress(done, len(inputs))
+        batches = _batches(inputs, points_per_batch, workers, clock)
+        for done, batch in batches if workers else one_ahead(batches):
+            with clock("network"):
+                _add_batch(model, batch, sums)
+            if progress is not None:
+                progress(done, len(inputs))
     finally:
         model.train(was_training)
+
+
+def _batches(
+    inputs: _CropInputs, points_per_batch: int, workers: int, clock: Clock
+) -> Iterator[tuple[int, list[_CropInput]]]:
+    """Crops so far, and the crops that go through the network together."""
+    waiting: list[_CropInput] = []
+    prepared = iter(DataLoader(inputs, batch_size=None, num_workers=workers))
+    for done in range(1, len(inputs) + 1):
+        with clock("crops and search"):
+            waiting.append(next(prepared))
+        if sum(len(crop.batch.labels) for crop in waiting) >= points_per_batch or done == len(inputs):
+            yield done, waiting
+            waiting = []
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ from gridless.cloud import PointCloud
 from gridless.data import WholeCloud
 from gridless.io import create
 from gridless.io import open as open_file
+from gridless.prediction.ahead import OneBehind, one_ahead
 from gridless.prediction.clock import Clock
-from gridless.prediction.large.ahead import OneBehind, one_ahead
 from gridless.prediction.large.ledger import Ledger
 from gridless.prediction.large.neighbors import points_around
 from gridless.prediction.large.results import Results

@@ -12,9 +12,9 @@ from torch import nn
 
 from gridless.cloud import PointCloud
 from gridless.data import IGNORED, CoveringCrops, InputSettings, WholeCloud
+from gridless.prediction.ahead import one_ahead
 from gridless.prediction.clock import Clock
 from gridless.prediction.crops import Progress, add_scores
-from gridless.prediction.large.ahead import one_ahead
 from gridless.prediction.large.store import axis_cell
 from gridless.prediction.large.tiles import Tile
 from gridless.prediction.memory import give_back_freed
