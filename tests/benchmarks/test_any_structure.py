@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import any_structure
 from benchmarks.rivals import kernel_ridge
 from benchmarks.rivals.gno_block import GNOBlockToField
 from examples.molecular_energies import Molecules
@@ -56,3 +57,43 @@ def test_the_block_integrates_over_the_whole_boundary():
     torch.testing.assert_close(again, together)
     # Twice the weights, twice the integral.
     torch.testing.assert_close(network.integrate(points, middles, 2 * lengths, on_square), 2 * together)
+
+
+def test_a_row_is_one_command(capsys):
+    pytest.importorskip("sklearn")
+    assert any_structure.main(["digits", "--only", "neighbors_by_known"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("digits, accuracy, seed 0\nneighbors_by_known")
+    assert 0.7 < float(said.split()[5]) < 0.9
+    assert "neighbors_filled" not in said
+
+
+def test_all_contenders_of_a_row_have_the_same_options(monkeypatch, capsys):
+    """The layer and what stands beside it are given one split, budget and seed."""
+    seen = []
+    measure, contenders = any_structure._CONTENDERS["holed_poisson"]
+    watched = {name: lambda options: seen.append(vars(options).copy()) or 0.5 for name in contenders}
+    monkeypatch.setitem(any_structure._CONTENDERS, "holed_poisson", (measure, watched))
+    assert any_structure.main(["holed_poisson", "--split", "far", "--seed", "3"]) == 0
+    assert len(seen) == 3
+    assert all(options == seen[0] for options in seen)
+    assert (seen[0]["split"], seen[0]["steps"], seen[0]["seed"]) == ("far", 2000, 3)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        "layer",
+        "gno_block",
+        "mean_field",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vowels"], "vowels needs --series"),
+        (["digits", "--only", "rocket"], "digits has layer, neighbors_filled"),
+        (["images"], "invalid choice"),
+    ],
+)
+def test_what_a_command_lacks_is_told(words, message, capsys):
+    with pytest.raises(SystemExit):
+        any_structure.main(words)
+    assert message in capsys.readouterr().err

@@ -1,9 +1,20 @@
 """The layer on all pairs, on stretched axes, and with weights of a quadrature."""
 
+import math
+
 import pytest
 import torch
 
-from gridless.neighbors import AllPairs, all_pairs, supports
+from gridless.neighbors import (
+    AllPairs,
+    all_pairs,
+    knn,
+    periodic_images,
+    preceding,
+    supports,
+    within_radius,
+    wrap_into_box,
+)
 from gridless.nn import ContinuousConv
 
 
@@ -62,6 +73,52 @@ def test_a_scale_for_each_axis_is_a_stretched_space(window):
 def test_bad_scales(scale):
     with pytest.raises(ValueError, match="scale must be positive"):
         ContinuousConv(3, 4, dim=2, scale=scale)
+
+
+def test_a_search_in_stretched_space_and_the_scale_of_the_layer_are_one_metric():
+    """Space in metres and time in seconds: as if a second were four metres."""
+    torch.manual_seed(0)
+    features, sources, queries = inputs(n=40, dim=3)
+    lengths = torch.tensor([2.0, 2.0, 0.5], dtype=torch.float64)
+    rows = knn(sources / lengths, queries / lengths, 6)
+    distances = ((queries[:, None] - sources) / lengths).norm(dim=2)
+    assert rows.indices.view(5, 6).tolist() == distances.argsort(dim=1)[:, :6].tolist()
+    conv = ContinuousConv(3, 4, scale=lengths.tolist()).double()
+    ours = conv(features, sources, queries, rows)
+    plain = ContinuousConv(3, 4).double()
+    plain.load_state_dict(conv.state_dict())
+    torch.testing.assert_close(ours, plain(features, sources / lengths, queries / lengths, rows))
+
+
+def test_a_periodic_box_has_no_faces():
+    """Atoms moved by whole sides, and all of them shifted together, change nothing."""
+    torch.manual_seed(0)
+    box, radius = [2.0, 3.0, math.inf], 0.9
+    conv = ContinuousConv(3, 4, window="polynomial", reduce="sum").double()
+    features, positions, queries = (tensor.detach() for tensor in inputs(n=30, dim=3))
+
+    def convolve(positions, queries):
+        indices, images = periodic_images(positions, box, radius)
+        inside = wrap_into_box(queries, box)
+        return conv(features[indices], images, inside, within_radius(images, inside, radius), extents=radius)
+
+    expected = convolve(positions, queries)
+    assert expected.std(dim=0).min() > 0.01
+    sides = torch.randint(-3, 4, (30, 3)) * torch.tensor([2.0, 3.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(convolve(positions + sides, queries), expected)
+    shift = torch.tensor([0.7, 1.9, 5.0], dtype=torch.float64)
+    torch.testing.assert_close(convolve(positions + shift, queries + shift), expected)
+
+
+def test_the_past_does_not_see_the_future():
+    torch.manual_seed(0)
+    times = torch.rand(12, 1, dtype=torch.float64).sort(dim=0).values
+    features = torch.randn(12, 2, dtype=torch.float64, requires_grad=True)
+    conv = ContinuousConv(2, 1, dim=1).double()
+    out = conv(features, times, times, preceding(times[:, 0], times[:, 0], k=4))
+    for query in range(12):
+        seen = torch.autograd.grad(out[query, 0], features, retain_graph=True)[0].abs().sum(dim=1) > 0
+        assert seen.nonzero().flatten().tolist() == list(range(max(0, query - 3), query + 1))
 
 
 def test_source_weights_multiply_the_features():

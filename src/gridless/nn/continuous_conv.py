@@ -308,12 +308,16 @@ def _convolve_all_pairs(
             f"but there are {num_sources} and {len(queries)}"
         )
 
+    ends = list(support.blocks())
+    first, last = ends[0] if ends else (0, 0)
+    # Every block has the rows of the first, or fewer: made once, they leave no holes in the heap.
+    rows = support.rows(first, last, queries.device)
+
     def block(start: int, stop: int) -> Tensor:
         of_rows = extents[start:stop] if isinstance(extents, Tensor) else extents
-        return convolve(queries[start:stop], support.rows(start, stop, queries.device), of_rows)
+        own = Neighborhoods(rows.indices[: (stop - start) * num_sources], rows.offsets[: stop - start + 1])
+        return convolve(queries[start:stop], own, of_rows)
 
-    if not support.num_queries:
+    if not ends:
         return block(0, 0)
-    return torch.cat(
-        [checkpoint(block, *ends, use_reentrant=False, preserve_rng_state=False) for ends in support.blocks()]
-    )
+    return torch.cat([checkpoint(block, *of_block, use_reentrant=False, preserve_rng_state=False) for of_block in ends])
