@@ -19,6 +19,7 @@ import gridless as gl
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.errors import ReadError
 from gridless.training import DivergedError, TrainingFiles, fit, load_recipe, read_curves
+from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.module import NetworkTraining
 
 STEPS, STEPS_PER_EPOCH = 36, 6
@@ -137,6 +138,29 @@ def test_a_full_disk_leaves_the_last_checkpoint(recipe_to, monkeypatch, suffix):
         assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == STEPS_PER_EPOCH
     assert fit(recipe, resume=True, progress_bar=False).steps == 12
     assert read_curves(run)["val_miou"][0].tolist() == [5, 11]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's thread
+@pytest.mark.parametrize("log", ["curves/version_0/metrics.csv", "tensorboard/events.*"])
+def test_a_disk_that_is_full_for_a_log_leaves_the_last_checkpoint(recipe_to, monkeypatch, log):
+    recipe = recipe_to()
+    run = Path(recipe.output)
+    save = WholeCheckpoints.save_checkpoint
+
+    def save_then_fill(self, checkpoint, path, storage_options=None):
+        save(self, checkpoint, path, storage_options)
+        if Path(path).name == "last.ckpt":
+            (file,) = run.glob(log)
+            file.unlink()
+            file.symlink_to("/dev/full")
+
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", save_then_fill)
+    with pytest.raises(OSError, match=r"disk is full .*last\.ckpt, is whole: make room, then continue with --resume"):
+        fit(recipe, progress_bar=False)
+    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] % STEPS_PER_EPOCH == 0
+    assert 0 < kept["global_step"] < STEPS
 
 
 def test_a_loss_that_is_nan_names_step_and_files_and_keeps_them(recipe_to):

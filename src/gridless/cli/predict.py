@@ -15,7 +15,7 @@ from rich.text import Text
 
 from gridless.cli.model_argument import load_model_or_run, model_file
 from gridless.data import find_files
-from gridless.io import SUFFIXES
+from gridless.io import SUFFIXES, remove_leftovers
 from gridless.models import Network
 from gridless.prediction import Clock, Cluster, bytes_of, neighbors_of, predict_file
 
@@ -68,6 +68,7 @@ def predict(
     network = load_model_or_run(model)
     if is_folder:
         output.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(targets[0].parent)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), _PointsPerSecond(), TimeRemainingColumn())
     jobs = []
