@@ -263,7 +263,7 @@ def _read_rows(path: Path) -> list[AccuracyRow]:
 
 def _write_rows(path: Path, rows: Sequence[AccuracyRow]) -> None:
     with replaced_when_complete(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(column.name for column in dataclasses.fields(AccuracyRow))
         for row in rows:
             values = dataclasses.astuple(row)
