@@ -3,8 +3,8 @@
     python examples/sparse_digits.py --picture digits.png
 
 Nothing is filled in. The only output point is the middle of an image, the sources are its 13 known pixels, and every
-kernel is a picture interpolated between 8 × 8 knots, so that a pixel counts by where it is; dense layers follow. In
-training they also have to say what the missing pixels are. Data: scikit-learn's 1,797 digits of 8 × 8 pixels.
+kernel is a picture interpolated between 8 × 8 knots, so that a pixel counts by where it is; dense layers follow. Data:
+scikit-learn's 1,797 digits of 8 × 8 pixels.
 """
 
 from __future__ import annotations
@@ -33,26 +33,25 @@ def pixel_positions() -> Tensor:
 
 
 class SparseImageNetwork(nn.Module):
-    """From values at any points of an image to logits [B, 10] and all of its pixels [B, 64]."""
+    """From values at any points of an image to logits [B, 10]."""
 
     def __init__(self, channels: int = 256) -> None:
         super().__init__()
         self.to_middle = ContinuousConv(3, channels, dim=2, scale=3.5, basis=SplineGrid(2, 8), reduce="sum")
         dense: list[nn.Module] = []
-        for _ in range(2):
-            dense += [BatchNorm(channels), nn.SiLU(), nn.Linear(channels, channels)]
-        self.dense = nn.Sequential(*dense, BatchNorm(channels), nn.SiLU())
-        self.to_digit, self.to_pixels = nn.Linear(channels, 10), nn.Linear(channels, 64)
+        for width in (channels, channels, 10):
+            dense += [BatchNorm(channels), nn.SiLU(), nn.Linear(channels, width)]
+        self.dense = nn.Sequential(*dense)
 
-    def forward(self, positions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """positions [B, n, 2] around the middle, values [B, n] → logits [B, 10], pixels [B, 64]."""
+    def forward(self, positions: Tensor, values: Tensor) -> Tensor:
+        """positions [B, n, 2] around the middle, values [B, n] → logits [B, 10]."""
         num_images, num_known = values.shape
         # With the square, a sum over pixels can be a distance to a picture.
         features = torch.stack([values, values.square(), torch.ones_like(values)], dim=-1).flatten(0, 1)
         support = Neighborhoods.from_dense(torch.arange(num_images * num_known).unflatten(0, values.shape))
         seen = self.to_middle(features, positions.flatten(0, 1), positions.new_zeros(num_images, 2), support)
-        hidden = self.dense(seen)
-        return self.to_digit(hidden), self.to_pixels(hidden)
+        logits: Tensor = self.dense(seen)
+        return logits
 
 
 def digits() -> tuple[Tensor, Tensor, NDArray[np.int64], NDArray[np.int64]]:
@@ -90,10 +89,8 @@ def train(
         total = 0.0
         for rows in np.array_split(rng.permutation(len(images)), batches):
             known = known_pixels(len(rows), rng, num_known)
-            logits, pixels = network(positions[known], images[rows].gather(1, known))
-            missing = torch.ones_like(pixels).scatter(1, known, 0.0)
+            logits = network(positions[known], images[rows].gather(1, known))
             loss = F.cross_entropy(logits, labels[rows], label_smoothing=0.02)
-            loss = loss + (missing * (pixels - images[rows]).square()).sum(dim=1).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -107,8 +104,7 @@ def train(
 def predict(network: SparseImageNetwork, images: Tensor, known: Tensor) -> Tensor:
     """The digit of each image [B]."""
     network.eval()
-    logits, _ = network(pixel_positions()[known], images.gather(1, known))
-    return logits.argmax(dim=1)
+    return network(pixel_positions()[known], images.gather(1, known)).argmax(dim=1)
 
 
 def nearest_neighbors(images: Tensor, labels: Tensor, asked: Tensor, known: Tensor, fill: bool) -> Tensor:
