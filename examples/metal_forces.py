@@ -143,7 +143,7 @@ def train(network: EnergyNetwork, known: Configurations, steps: int, seed: int, 
 
 
 def draw(path: Path, network: EnergyNetwork, predicted: Tensor, truth: Tensor) -> None:
-    """Components of forces, predicted over true, and learned kernels over the distance."""
+    """Components of forces, predicted over true, and learned kernels over distances that atoms come to."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -151,7 +151,7 @@ def draw(path: Path, network: EnergyNetwork, predicted: Tensor, truth: Tensor) -
     scatter.scatter(truth.flatten().numpy(), predicted.flatten().numpy(), s=3)
     scatter.axline((0, 0), slope=1, color="gray", linewidth=0.8)
     scatter.set(xlabel="force, eV/Å", ylabel="predicted", aspect="equal")
-    distances = torch.linspace(0, CUTOFF, 200, dtype=torch.float64)
+    distances = torch.linspace(1.5, CUTOFF, 200, dtype=torch.float64)
     offsets = torch.stack([distances, torch.zeros(200), torch.zeros(200)], dim=1)
     first: Any = network.convolutions[0]
     with torch.no_grad():

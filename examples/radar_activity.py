@@ -74,7 +74,7 @@ def draw(path: Path, samples: SeriesSet, predicted: NDArray[np.int64], names: tu
 
 def main(
     data: Path,
-    epochs: int = 12,
+    epochs: int = 6,
     seed: int = 0,
     channels: tuple[int, ...] = (32, 64, 128),
     validate: bool = False,
@@ -116,7 +116,7 @@ def main(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("GRIDLESS_DATA", "../shared/data"))
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validate", action="store_true", help="score a fifth of the training recordings instead")
     parser.add_argument("--picture", type=Path)
