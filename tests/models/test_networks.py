@@ -151,6 +151,21 @@ def test_every_parameter_gets_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_the_same_bits_each_time(name):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    model, positions, features = small(name).train(), torch.rand(600, 3) * 5, torch.randn(600, 2)
+    found = []
+    for _ in range(8):
+        torch.manual_seed(1)  # of dropout
+        model.zero_grad()
+        run(model, features, positions).square().sum().backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.set_num_threads(before)
+    assert all(torch.equal(one, first) for again in found[1:] for one, first in zip(again, found[0], strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_inputs_of_another_network_are_refused(name):
     model, positions = small(name), torch.rand(20, 3)
     with pytest.raises(ValueError, match=rf"{name}: features must be \[N = 20, C = 2\], got shape \(20, 3\)"):

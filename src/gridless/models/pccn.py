@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gridless.models.base import Network
 from gridless.nn import ConvBlock, GlobalPool
@@ -85,4 +86,6 @@ class PCCN(Network):
         for layer in self.layers:
             features = layer(features, level.positions, level.positions, level.neighborhoods)
         whole = self.global_branch(self.global_pool(features, level.batch, pyramid.num_clouds))
-        return self.classifier(torch.cat([features, whole[level.batch]], dim=1))
+        # Not whole[level.batch], whose gradient threads add up in any order: two trainings would not be the same.
+        of_each_point = functional.embedding(level.batch, whole)
+        return self.classifier(torch.cat([features, of_each_point], dim=1))
