@@ -1,10 +1,23 @@
 """Files of tasks: every contender once, rows kept, tables in the document that the file names."""
 
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from benchmarks import accuracy
+from benchmarks.rivals import pointnet
+from gridless.data import settings_from_plain
+from gridless.models import build_model
+from gridless.training import load_recipe
+
+FILES = sorted(path for path in Path(accuracy.__file__).parent.glob("*.yaml") if path.stem in ("accuracy", "study"))
+TILES = {
+    "dense": ("77050_627755", "77055_627755", "77055_627760", "77060_627755"),
+    "km": ("0292_6833", "0299_6802", "0300_6802"),
+}
 
 TASKS = """
 results: tries.csv
@@ -64,3 +77,46 @@ def test_some_contenders(measured):
     assert [call[1] for call in measured("hills", "--contenders", "wide")] == ["wide"]
     with pytest.raises(SystemExit):
         measured("valleys")
+
+
+@pytest.fixture
+def tiles(tmp_path, monkeypatch):
+    """Empty files with the names of the real ones."""
+    monkeypatch.setenv("GRIDLESS_DATA", str(tmp_path))
+    for folder, names in TILES.items():
+        (tmp_path / f"ign_lidarhd_{folder}").mkdir()
+        for name in names:
+            (tmp_path / f"ign_lidarhd_{folder}" / f"{name}.laz").touch()
+
+
+def networks(task):
+    """Of each contender that is trained, by its label; every name in its recipe is checked on the way."""
+    for label, contender in task.contenders.items():
+        if contender.trees is None and contender.together is None:
+            path = accuracy._RECIPES / f"{contender.recipe or task.recipe}.yaml"
+            recipe = load_recipe(path, {**task.changes, **contender.changes})
+            shape = {"in_channels": len(recipe.inputs.features), "num_classes": 3, **recipe.network.config}
+            with torch.device("meta"):
+                network = build_model(recipe.network.name, **shape)
+            yield label, network
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_every_contender_on_tiles_has_a_recipe_and_a_network(file, tiles):
+    pointnet.register()
+    tasks = settings_from_plain(accuracy.Tasks, yaml.safe_load(file.read_text())).tasks
+    on_tiles = [task for task in tasks.values() if task.recipe.startswith(("aerial", "airborne"))]
+    assert len(on_tiles) > 1
+    for task in on_tiles:
+        assert dict(networks(task))
+
+
+@pytest.mark.parametrize(("task", "ours"), [("dense", "pccn_unet"), ("km", "airborne_sparse")])
+def test_rivals_have_as_many_parameters(tiles, task, ours):
+    pointnet.register()
+    tasks = settings_from_plain(accuracy.Tasks, yaml.safe_load(accuracy._TASKS.read_text())).tasks
+    counts = {
+        label: sum(parameter.numel() for parameter in network.parameters()) for label, network in networks(tasks[task])
+    }
+    for rival in ("pointnet", "pointnet2"):
+        assert counts[rival] == pytest.approx(counts[ours], rel=0.02)
