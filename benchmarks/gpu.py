@@ -346,7 +346,25 @@ def section(cases: Cases, results: list[Result]) -> str:
         rows = [tuple(_text(getattr(r, name)) for name in names) for r in results if r.kind == kind]
         if rows:
             parts.append(_table(tuple(name.replace("_", " ") for name in names), rows))
+    if beside := search_beside_convolution(results):
+        parts.append(_table(("points", "neighbors", "channels", "search / forward pass"), beside))
     return "\n\n".join(parts)
+
+
+def search_beside_convolution(results: list[Result]) -> list[tuple[str, ...]]:
+    """Points, neighbors, channels, and how many forward passes in float32 a search in three dimensions is worth."""
+    searches = {
+        (r.points, r.neighbors): r.milliseconds
+        for r in results
+        if (r.kind, r.contender, r.dim) == ("search", "grid", 3) and r.milliseconds
+    }
+    rows: list[tuple[str, ...]] = []
+    for r in results:
+        searched = searches.get((r.points, r.neighbors))
+        if (r.contender, r.passes, r.precision) == (OURS, "forward", "float32") and r.milliseconds and searched:
+            ratio = _number(searched / r.milliseconds)
+            rows.append((str(r.points), str(r.neighbors), str(r.channels), ratio))
+    return rows
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

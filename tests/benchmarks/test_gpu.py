@@ -67,6 +67,30 @@ def test_the_floor_is_the_longer_of_moving_and_multiplying():
     assert machine.floor(sizes, "forward", "float32") == sizes.useful_flops("forward")
 
 
+def test_every_size_precision_pass_and_rival_is_a_case():
+    cases = gpu.load_cases()
+    found = {(sizes.points, sizes.neighbors, sizes.in_channels, sizes.out_channels, p) for sizes, p in cases.layers}
+    assert found == {
+        (points, neighbors, channels, channels, precision)
+        for points in (16384, 100_000, 1_000_000)
+        for neighbors in (16, 32)
+        for channels in (32, 64, 256)
+        for precision in ("float32", "tf32", "bfloat16")
+    }
+    assert gpu.PASSES == ("forward", "forward + backward")
+    assert gpu.CONTENDERS == ("triton", "blocked", "nnconv")
+    assert cases.search.points == (16384, 100_000, 1_000_000)
+    assert cases.training.size == "base"
+
+
+def test_search_is_compared_with_the_convolution_of_the_same_points():
+    layer = gpu.Result("layer", "triton", "forward", "float32", 100, 16, 64, milliseconds=2.0, device="X")
+    search = gpu.Result("search", "grid", points=100, neighbors=16, dim=3, milliseconds=3.0, device="X")
+    others = [gpu.Result("search", "reference", points=100, neighbors=16, dim=3, milliseconds=9.0, device="X")]
+    assert gpu.search_beside_convolution([layer, search, *others]) == [("100", "16", "64", "1.5")]
+    assert "| 100 | 16 | 64 | 1.5 |" in gpu.section(gpu.load_cases(), [layer, search, *others])
+
+
 def test_goals_are_empty_until_they_are_measured():
     cases = gpu.load_cases()
     text = gpu.section(cases, [])

@@ -5,9 +5,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
+from gridless import gpu
 from gridless.cli import doctor as doctor_module
 from gridless.cli.doctor import doctor
-from gridless.ops.convolution import triton
 
 GPUS = [("a new one", 9), ("an old one", 7)]
 
@@ -91,11 +91,13 @@ def test_each_gpu_is_shown_with_what_auto_takes(implementations, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpus[device.index])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (gpus[device.index].major, 0))
-    monkeypatch.setattr(triton, "why_unavailable", lambda: "")
+    monkeypatch.setattr(gpu, "why_unavailable", lambda: "")
     found = states()
     assert found["cuda:0"][0] == "ok"
     assert "a new one, compute capability 9.0, 80 GiB" in found["cuda:0"][1]
     assert found["cuda:1"][0] == "warning"
-    assert '"auto" convolves with "blocked": the kernels need compute capability 8.0' in found["cuda:1"][1]
-    monkeypatch.setattr(triton, "why_unavailable", lambda: "Triton is not installed")
+    assert '"auto" convolves with "triton", searches with "grid"' in found["cuda:0"][1]
+    assert '"auto" convolves with "blocked", without kernels for search' in found["cuda:1"][1]
+    assert "the kernels need compute capability 8.0" in found["cuda:1"][1]
+    monkeypatch.setattr(gpu, "why_unavailable", lambda: "Triton is not installed")
     assert "Triton is not installed" in states()["cuda:0"][1]

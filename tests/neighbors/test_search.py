@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from gridless import native
+from gridless import gpu, native
 from gridless.errors import UnsupportedError
 from gridless.native import why_unavailable
 from gridless.neighbors import PointIndex, cells, grid, knn, local_density, point_index, within_radius
@@ -260,6 +260,47 @@ def test_a_grid_cut_into_many_blocks_finds_the_same(monkeypatch):
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one.indices, other.indices)
         assert torch.equal(one.offsets, other.offsets)
+
+
+@pytest.mark.skipif(bool(gpu.why_unavailable()), reason=gpu.why_unavailable())
+@pytest.mark.parametrize("dim", GRID_DIMS)
+def test_the_kernel_finds_the_rows_of_the_reference(dim, monkeypatch):
+    """Ties, copies, an outlier, queries outside, clouds without sources and with fewer than k, k beside powers of 2."""
+    monkeypatch.setattr(grid, "scans_in_triton", lambda *_: True)
+    generator = torch.Generator().manual_seed(dim)
+    lattice = torch.randint(0, 3, (24, dim), generator=generator).double() / 8
+    points = 6.2e6 + torch.cat([lattice, torch.full((1, dim), 1e3)])
+    queries = torch.cat([points[:4], points[:2] + 0.06, points[:1] - 1e5])
+    clouds, query_clouds = torch.arange(25) % 5 // 3 * 7, torch.tensor([0, 7, 7, 0, 3, 7, 0])
+    cases = [(3, None, True), (9, 0.2, False), (9, None, False), (3, 0.2, True)]
+    for k, radius, batched in cases[: 5 - dim]:  # the interpreter is slow
+        batches = (clouds, query_clouds) if batched else (None, None)
+        found, expected = (
+            within_radius(points, queries, radius, k, *batches, impl=impl)
+            if radius
+            else knn(points, queries, k, *batches, impl=impl)
+            for impl in ("grid", "reference")
+        )
+        assert torch.equal(found.offsets, expected.offsets), (k, radius)
+        assert torch.equal(found.indices, expected.indices), (k, radius)
+
+
+@pytest.mark.skipif(bool(gpu.why_unavailable()), reason=gpu.why_unavailable())
+def test_lists_too_long_for_a_warp_are_shared_by_its_lanes(monkeypatch):
+    monkeypatch.setattr(grid, "scans_in_triton", lambda *_: True)
+    points = torch.randint(0, 20, (40, 1), generator=torch.Generator().manual_seed(0)).float()
+    found, expected = (knn(points, points[::4], 33, impl=impl).indices for impl in ("grid", "reference"))
+    assert torch.equal(found, expected)
+
+
+def test_the_kernel_is_taken_on_a_gpu_for_rows_that_fit_into_it(monkeypatch):
+    monkeypatch.setattr(gpu, "why_not_on", lambda device: "")
+    device = torch.device("cuda")
+    assert grid.scans_in_triton(device, 256, 1000)
+    assert not grid.scans_in_triton(device, 257, 1000)
+    assert not grid.scans_in_triton(torch.device("cpu"), 16, 1000)
+    monkeypatch.setattr(gpu, "why_not_on", lambda device: "Triton is not installed")
+    assert not grid.scans_in_triton(device, 16, 1000)
 
 
 def test_the_grid_refuses_more_dimensions():

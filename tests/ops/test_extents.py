@@ -97,3 +97,17 @@ def test_transposed_rows_and_rows_of_pairs():
     order, starts = rows.transposed_rows(indices, 5)
     assert order.tolist() == [1, 0, 2, 3]
     assert starts.tolist() == [0, 1, 1, 3, 3, 4]
+
+
+@pytest.mark.parametrize("counts", [[3, 0, 1, 6, 2], [], [0, 0]])
+@pytest.mark.parametrize("bad", [None, float("nan")])
+def test_all_pairs_at_once_have_the_same_farthest(counts, bad):
+    sources, queries, indices, offsets = cloud(counts)
+    positions = sources.detach().round(), queries.detach().round()  # with ties
+    if bad is not None:
+        positions[0][3] = bad
+    found, expected = (
+        function(*positions, indices, offsets)
+        for function in (extents._farthest_without_blocks, extents._farthest_pair)
+    )
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from gridless import native
+from gridless import gpu, native
 from gridless.errors import UnsupportedError
 from gridless.native import why_unavailable
-from gridless.subsample import farthest, reference, voxel_grid
+from gridless.subsample import farthest, reference, triton, voxel_grid
 from gridless.subsample.implementations import implementation_for
 
 NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable()))
@@ -180,11 +180,30 @@ def test_without_compiled_kernels_auto_takes_another_way_and_native_says_why(mon
     for refused in (lambda: farthest(points, 9, impl="native"), lambda: voxel_grid(points, 0.3, impl="native")):
         with pytest.raises(UnsupportedError, match="no compiler"):
             refused()
-    with pytest.raises(ValueError, match="impl must be one of auto, native, reference, got 'kdtree'"):
+    with pytest.raises(ValueError, match="impl must be one of auto, native, reference, triton, got 'kdtree'"):
         farthest(points, 9, impl="kdtree")
 
 
-def test_on_a_gpu_auto_stays_there():
-    gpu = torch.device("cuda")
-    assert implementation_for("farthest", "auto", gpu) == (reference, gpu)
-    assert implementation_for("voxel_grid", "reference", gpu) == (reference, gpu)
+@pytest.mark.skipif(bool(gpu.why_unavailable()), reason=gpu.why_unavailable())
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # of the interpreter's numpy
+@pytest.mark.parametrize("name", NAMES)
+def test_the_kernel_takes_the_farthest_points_of_the_reference(name, monkeypatch):
+    """Clouds in any order, smaller ones than what is asked for, more points than a block, the lowest of equals."""
+    from gridless.subsample import triton_farthest
+
+    monkeypatch.setattr(triton_farthest, "_BLOCK", 16)
+    generator = torch.Generator().manual_seed(0)
+    points = cloud(name, 60, 3, generator)
+    for batch, start in zip(batches(len(points), generator), (0, 1000, 3), strict=True):
+        found, expected = (farthest(points, 9, batch=batch, start=start, impl=impl) for impl in ("triton", "reference"))
+        assert torch.equal(found, expected), start
+
+
+def test_on_a_gpu_auto_stays_there(monkeypatch):
+    device = torch.device("cuda")
+    assert implementation_for("farthest", "reference", device) == (reference, device)
+    for reason, expected in ("", triton), ("Triton is not installed", reference):
+        monkeypatch.setattr(gpu, "why_not_on", lambda device, reason=reason: reason)
+        assert implementation_for("farthest", "auto", device) == (expected, device)
+    with pytest.raises(UnsupportedError, match="impl='triton' cannot run here: Triton is not installed"):
+        implementation_for("farthest", "triton", device)

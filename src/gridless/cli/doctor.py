@@ -124,20 +124,22 @@ def _waiting_threads() -> Iterator[Check]:
 def _gpus() -> Iterator[Check]:
     import torch
 
-    from gridless.ops.convolution import triton
+    from gridless import gpu
 
     if not torch.cuda.is_available():
         reason = "no GPU is visible to it" if torch.version.cuda else "it is built without CUDA"
         yield Check("GPU", "ok", f"torch {torch.__version__} uses none: {reason}; everything runs on the CPU")
         return
+    fast = 'searches with "grid", takes farthest points with "triton"'
+    slower = "without kernels for search and farthest points"
     for place in range(torch.cuda.device_count()):
         device = torch.device("cuda", place)
         facts = torch.cuda.get_device_properties(device)
         detail = f"{facts.name}, compute capability {facts.major}.{facts.minor}, {facts.total_memory / 2**30:.0f} GiB; "
-        if reason := triton.why_unavailable() or triton.why_not_on(device):
-            yield Check(str(device), "warning", f'{detail}"auto" convolves with "blocked": {reason}')
+        if reason := gpu.why_not_on(device):
+            yield Check(str(device), "warning", f'{detail}"auto" convolves with "blocked", {slower}: {reason}')
         else:
-            yield Check(str(device), "ok", f'{detail}"auto" convolves with "triton" and searches with "grid"')
+            yield Check(str(device), "ok", f'{detail}"auto" convolves with "triton", {fast}')
 
 
 def _implementations() -> Iterator[Check]:

@@ -15,7 +15,7 @@ from torch import Tensor
 _LARGEST_BITS = 20
 _KEY_BITS = 62
 # Wide beside the rounding of a cell's border (2^20 cells of numbers with 53 bits), narrow beside a cell.
-_BORDER = 1e-6
+BORDER = 1e-6
 _CROWDED = 64
 # Squares of shorter lengths are not told apart from zero.
 _SHORTEST_EDGE = 1e-150
@@ -142,9 +142,13 @@ class CellTable:
             known = self.labels[clouds] == batch
         return Places(exact, clouds, known, self._cells(exact, clouds))
 
+    def keys_of(self, places: Places) -> Tensor:
+        """Numbers [Q] of the finest cells that points lie in."""
+        return self._keys(places.cells, places.clouds)
+
     def coarseness_holding(self, places: Places, count: int) -> Tensor:
         """The finest [Q] with which the point's own cell holds so many sources, or the whole cloud."""
-        keys = self._keys(places.cells, places.clouds)
+        keys = self.keys_of(places)
         low, high = torch.zeros_like(keys), torch.full_like(keys, self.bits)
         for _ in range(self.bits.bit_length()):
             middle = (low + high) // 2
@@ -222,11 +226,11 @@ class CellTable:
         # From the corner first: the border's own coordinate would be rounded, far from the origin by a whole cell.
         before = places.positions / 2 - self.corners[places.clouds] - own * edge
         sides = torch.stack([before, torch.zeros_like(before), edge - before], dim=2)
-        return 2 * (sides - _BORDER * edge[:, :, None]).clamp(min=0)
+        return 2 * (sides - BORDER * edge[:, :, None]).clamp(min=0)
 
     def _reach(self, clouds: Tensor, coarseness: Tensor) -> Tensor:
         """A cell's edge, within which no source is outside of the window; infinite for the whole cloud."""
-        edges = self.edges[clouds] * (2 * (1 - _BORDER)) * 2.0**coarseness
+        edges = self.edges[clouds] * (2 * (1 - BORDER)) * 2.0**coarseness
         return torch.where(coarseness == self.bits, torch.inf, edges)
 
     def _copy_numbers(self) -> Tensor:

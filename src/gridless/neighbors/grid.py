@@ -1,21 +1,27 @@
-"""Search in cells, in torch operations that stay on the device of the sources: the same rows as the reference.
+"""Search in cells, on the device of the sources: the same rows as the reference.
 
-README.md in this folder says why nothing is missed and when the host waits.
+Short rows come out of one Triton kernel where Triton can run, all others out of torch operations. README.md in this
+folder says why nothing is missed and when the host waits.
 """
 
 from __future__ import annotations
 
+import importlib
+
 import torch
 from torch import Tensor
 
+from gridless import gpu
 from gridless.errors import UnsupportedError
-from gridless.neighbors.cells import CellTable
+from gridless.neighbors.cells import CellTable, Places
 from gridless.neighbors.neighborhoods import Neighborhoods
 
 #: A window has 3^D cells: with more dimensions they are too many.
 LARGEST_DIM = 4
 
 _QUERIES_PER_CHUNK = 1 << 17
+# Longest rows that a program of the kernel holds in registers.
+_LONGEST = 256
 
 # Queries [B], the sources of their rows one row after the other, and how long each row is [B].
 Part = tuple[Tensor, Tensor, Tensor]
@@ -37,6 +43,8 @@ class SearchGrid:
         if len(self._table.keys) == 0:
             return Neighborhoods.from_counts(everyone[:0], torch.zeros_like(everyone))
         table = self._table if k is None else self._table.with_few_copies(k)
+        if k is not None and scans_in_triton(query.device, k, len(table.keys)):
+            return _scan(table, query, batch, k, radius)
         parts: list[Part] = [(everyone[:0],) * 3]
         for rows in everyone.split(_QUERIES_PER_CHUNK):
             parts += _rows_of(table, query, batch, rows, k, radius)
@@ -45,17 +53,33 @@ class SearchGrid:
         return Neighborhoods.from_counts(found, counts).select_queries(done.argsort())
 
 
+def scans_in_triton(device: torch.device, k: int, num_sources: int) -> bool:
+    """Whether the kernel finds these rows: not in Triton's interpreter, which is slower than torch."""
+    return device.type == "cuda" and not gpu.why_not_on(device) and k <= _LONGEST and num_sources < 2**30
+
+
+def _scan(table: CellTable, query: Tensor, batch: Tensor | None, k: int, radius: float | None) -> Neighborhoods:
+    scan = importlib.import_module("gridless.neighbors.triton_scan")  # needs Triton
+    places = table.place(query, batch)
+    coarseness = _first_coarseness(table, places, k, radius)
+    return Neighborhoods.from_counts(*scan.nearest(table, places, coarseness, k, radius))
+
+
+def _first_coarseness(table: CellTable, places: Places, k: int, radius: float | None) -> Tensor:
+    if radius is not None:
+        return table.coarseness_reaching(places, torch.full_like(places.positions[:, 0], radius))
+    # A window holds the cell twice as wide around its own, and with it k sources: if they do not settle the row, they
+    # tell how far the second, pruned window must reach.
+    return (table.coarseness_holding(places, k) - 1).clamp(min=0)
+
+
 def _rows_of(
     table: CellTable, query: Tensor, batch: Tensor | None, rows: Tensor, k: int | None, radius: float | None
 ) -> list[Part]:
     """The rows of some queries, in windows as fine as settles them."""
     places = table.place(query[rows], None if batch is None else batch[rows])
     limit = torch.full_like(places.positions[:, 0], torch.inf if radius is None else radius * radius)
-    if radius is not None:
-        coarseness = table.coarseness_reaching(places, limit.sqrt())
-    else:
-        # Fine: what it finds is mostly not settled, but tells how far the second, pruned window must reach.
-        coarseness = table.coarseness_holding(places, -(-(k or 0) // 8))
+    coarseness = _first_coarseness(table, places, k or 0, radius)
     parts = []
     while len(rows):
         windows = table.windows(places, coarseness, limit)

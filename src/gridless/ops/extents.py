@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gridless.ops.registration import operator
-from gridless.ops.rows import row_blocks
+from gridless.ops.rows import pair_rows, row_blocks
 
 _MAX_SLOTS = 2**20
 
@@ -17,6 +17,8 @@ def _farthest_pair(
 ) -> tuple[Tensor, Tensor]:
     """Per row: the source farthest from the query [M] (0 for an empty row) and whether there is one [M] bool."""
     num_rows = query_positions.shape[0]
+    if indices.device.type != "cpu":
+        return _farthest_without_blocks(source_positions, query_positions, indices, offsets)
     farthest = torch.zeros(num_rows, dtype=torch.int64, device=indices.device)
     for block in row_blocks(offsets, max_pairs=_MAX_SLOTS, max_rows=_MAX_SLOTS):
         sources = indices[block.pairs]
@@ -24,6 +26,24 @@ def _farthest_pair(
         place = z.square().sum(dim=2).argmax(dim=1, keepdim=True)
         farthest[block.rows] = sources.gather(1, place)[:, 0]
     return farthest, offsets.diff() > 0
+
+
+def _farthest_without_blocks(
+    source_positions: Tensor, query_positions: Tensor, indices: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same of all pairs at once, in more memory: to cut blocks by lengths of rows one waits for a GPU."""
+    num_rows, num_pairs = query_positions.shape[0], indices.numel()
+    occupied = offsets.diff() > 0
+    if num_rows == 0 or num_pairs == 0:
+        return indices.new_zeros(num_rows), occupied
+    rows = pair_rows(offsets, num_pairs)
+    squared = (query_positions[rows] - source_positions[indices]).square().sum(dim=1)
+    largest = squared.new_zeros(num_rows).scatter_reduce(0, rows, squared, "amax", include_self=False)
+    place = torch.arange(num_pairs, device=indices.device)
+    # NaN is the largest, and not equal to itself.
+    place = torch.where((squared == largest[rows]) | squared.isnan(), place, num_pairs - 1)
+    first = place.new_full((num_rows,), num_pairs - 1).scatter_reduce(0, rows, place, "amin")
+    return torch.where(occupied, indices[first], 0), occupied
 
 
 @_farthest_pair.register_fake

@@ -30,8 +30,8 @@ def farthest(
         ratio: in (0, 1], instead of ``num_samples``: ceil(ratio * points of the cloud).
         batch: [N] int64 cloud of each point.
         start: which point of each cloud, counted within the cloud, is chosen first (the last one in smaller clouds).
-        impl: "native" (compiled), "reference" (torch, on the positions' device) or "auto" (the first of them that can
-            run there); the same points.
+        impl: "native" (compiled, on the CPU), "triton" (on GPUs), "reference" (torch, on the positions' device) or
+            "auto", the fastest that can run where the positions are; the same points.
 
     Returns:
         [S] int64 indices, cloud after cloud in increasing cloud id, within a cloud in the order of selection.
@@ -40,7 +40,7 @@ def farthest(
         TypeError: positions are not floating point, or batch is not int64.
         ValueError: shapes do not fit, a coordinate is not finite, or not exactly one of num_samples and ratio is given
             in its range.
-        UnsupportedError: impl is "native" and there are no compiled kernels.
+        UnsupportedError: the named implementation cannot run here.
 
     Example:
         >>> import torch

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gridless import gpu
+from gridless.errors import UnsupportedError
 from gridless.native import choose
-from gridless.subsample import native, reference
+from gridless.subsample import native, reference, triton
 
 
 class Implementation(Protocol):
@@ -28,9 +30,16 @@ class Implementation(Protocol):
 
 
 def implementation_for(function: str, impl: str, device: torch.device) -> tuple[Implementation, torch.device]:
-    """The implementation, and the device that its positions have to be on: "auto" stays on a GPU."""
+    """The implementation, and the device that its positions have to be on: "auto" stays on a GPU.
+
+    Raises:
+        ValueError: there is no such implementation.
+        UnsupportedError: the named one cannot run here.
+    """
     if impl == "auto" and device.type != "cpu":
-        impl = "reference"
-    compiled = choose(function, impl, "reference") == "native"
-    module = native if compiled else reference
-    return cast(Implementation, module), torch.device("cpu") if compiled else device
+        impl = "reference" if gpu.why_not_on(device) else "triton"
+    chosen = choose(function, impl, "reference", "triton")
+    if chosen == "triton" and (reason := gpu.why_not_on(device)):
+        raise UnsupportedError(f"{function}: impl='triton' cannot run here: {reason}; use impl='auto'")
+    module = {"native": native, "reference": reference, "triton": triton}[chosen]
+    return cast(Implementation, module), torch.device("cpu") if chosen == "native" else device

@@ -56,8 +56,8 @@ def voxel_grid(
         batch: [N] int64 cloud of each point; clouds never share a voxel.
         return_inverse: also return where in ``kept`` each point's voxel is.
         origin: a corner of the grid, one number or one per axis.
-        impl: "native" (compiled), "reference" (torch, on the positions' device) or "auto" (the first of them that can
-            run there); the same points.
+        impl: "native" (compiled, on the CPU), "triton" (on GPUs), "reference" (torch, on the positions' device) or
+            "auto", the fastest that can run where the positions are; the same points.
 
     Returns:
         kept [V] int64, by cloud and then by index; with ``return_inverse`` also [N] int64.
@@ -65,7 +65,7 @@ def voxel_grid(
     Raises:
         TypeError: positions are not floating point, or batch is not int64.
         ValueError: shapes do not fit, a coordinate is not finite, size <= 0, or a voxel number reaches 2^62.
-        UnsupportedError: impl is "native" and there are no compiled kernels.
+        UnsupportedError: the named implementation cannot run here.
 
     Example:
         >>> import torch

@@ -33,7 +33,7 @@ def operator_arguments(case, requires_grad, impl):
     return (
         tensors["features"], tensors["source_positions"], tensors["query_positions"], case.indices, case.offsets,
         tensors["weight"], tensors.get("extents"), basis, window, case.options["basis"], case.options["window"],
-        impl,
+        case.options["reduce"] != "sum", impl,
     )  # fmt: skip
 
 
@@ -58,10 +58,10 @@ def test_outputs_and_gradients_of_tensors_on_a_gpu_stay_there(depthwise):
         pairs = tensor(11, dtype=torch.int64), tensor(6, dtype=torch.int64)
         basis = [tensor(4, 3), tensor(4)]
         positions = tensor(9, 3), tensor(5, 3)
-        arguments = (features, *positions, *pairs, weight, None, basis, [], "mlp_silu", "none", "triton")
+        arguments = (features, *positions, *pairs, weight, None, basis, [], "mlp_silu", "none", True, "triton")
         out = continuous_conv_op(*arguments)
         gradients = continuous_conv_backward_op(out, *arguments, "features weight basis.0 query_positions")
-    assert (out.shape, out.dtype) == ((5, 4 if depthwise else 6), torch.float32)
+    assert (out.shape, out.dtype) == ((5, 4 if depthwise else 6), torch.bfloat16)
     for gradient, value in zip(gradients, (features, weight, basis[0], positions[1]), strict=True):
         assert (gradient.shape, gradient.dtype) == (value.shape, value.dtype)
     assert {value.device.type for value in (out, *gradients)} == {"cuda"}

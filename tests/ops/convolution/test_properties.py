@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gridless.ops.convolution import blocks
+from gridless.ops.convolution import blocks, triton
 
 RAGGED, UNIFORM = [5, 0, 1, 7, 3, 2], [4] * 6
 KINDS = pytest.mark.parametrize("depthwise", [False, True])
@@ -17,6 +17,7 @@ SUMS = pytest.mark.parametrize(
 
 def force(monkeypatch, order):
     monkeypatch.setattr(blocks.Problem, "aggregates_first", lambda problem: order)
+    monkeypatch.setattr(triton, "transforms_first", lambda problem, rows_are_queries: not order)
 
 
 def rows_with(case, source):

@@ -2,13 +2,19 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from gridless import gpu
 from gridless.errors import UnsupportedError
-from gridless.ops.convolution import available_implementations, blocks, triton, triton_blocks
+from gridless.ops.convolution import available_implementations, blocked, blocks, triton, triton_blocks
 from gridless.ops.convolution import operator as convolution_operator
+from gridless.ops.convolution.kernel import Kernel
+from gridless.ops.convolution.problem import Problem
+from gridless.ops.extents import _farthest_without_blocks
 
 REASON = available_implementations()["triton"]
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
@@ -35,6 +41,12 @@ SUMS = pytest.mark.parametrize(
 )
 
 
+def force(monkeypatch, aggregates_first):
+    """One order for every sum."""
+    monkeypatch.setattr(blocks.Problem, "aggregates_first", lambda problem: aggregates_first)
+    monkeypatch.setattr(triton, "transforms_first", lambda problem, rows_are_queries: not aggregates_first)
+
+
 def assert_like_reference(exact, dtype, tolerance, assert_same):
     case = exact.to(dtype)
     exact = case.to(torch.float64)
@@ -44,7 +56,7 @@ def assert_like_reference(exact, dtype, tolerance, assert_same):
 @SUMS
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes(name, depthwise, aggregates_first, make_case, assert_same, monkeypatch):
-    monkeypatch.setattr(blocks.Problem, "aggregates_first", lambda problem: aggregates_first)
+    force(monkeypatch, aggregates_first)
     case = make_case(**SHAPES[name], depthwise=depthwise, window="gaussian")
     assert_like_reference(case, torch.float64, 1e-11, assert_same)
 
@@ -57,24 +69,53 @@ def test_float32(name, depthwise, make_case, assert_same):
 
 
 @SUMS
-@pytest.mark.parametrize("block_numbers", [1, 60])
+@pytest.mark.parametrize("block_numbers", [20, 60])
 def test_many_blocks_and_rows_longer_than_a_block(
     depthwise, aggregates_first, block_numbers, make_case, assert_same, monkeypatch
 ):
-    monkeypatch.setattr(blocks.Problem, "aggregates_first", lambda problem: aggregates_first)
+    force(monkeypatch, aggregates_first)
     monkeypatch.setattr(triton_blocks, "_BLOCK_NUMBERS", block_numbers)
-    monkeypatch.setattr(triton_blocks, "_BLOCK_SLOTS", block_numbers // 4 + 1)
+    monkeypatch.setattr(triton, "_MESSAGES", 1)
     case = make_case((9, 0, 2, 20, 0, 5, 1), 7, window="polynomial", reduce="density", depthwise=depthwise)
     assert_like_reference(case, torch.float64, 1e-11, assert_same)
 
 
-def test_the_forward_pass_asks_the_device_for_nothing(make_case, monkeypatch):
-    """φ evaluated by the kernels is not in memory, so blocks need not be cut by the lengths of the rows."""
-    case = make_case((9, 0, 20, 5), 7).to(torch.float32)
-    expected = case.run("triton")
-    monkeypatch.setattr(triton_blocks, "_BLOCK_NUMBERS", 1)
+class NotRun:
+    """Stands for a kernel whose tensors hold no numbers."""
+
+    def __getitem__(self, grid):
+        return lambda *arguments, **options: None
+
+
+@SUMS
+@pytest.mark.parametrize("basis", ["mlp_silu", "fourier"])
+def test_nothing_is_asked_of_the_device(basis, depthwise, aggregates_first, make_case, monkeypatch):
+    """What a CUDA graph needs, forward and backward, in many blocks: tensors without numbers have no answer."""
+    from gridless.ops.convolution import triton_depthwise, triton_full, triton_messages
+
+    force(monkeypatch, aggregates_first)
+    monkeypatch.setattr(triton_blocks, "_BLOCK_NUMBERS", 60)
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: pytest.fail("waits for the device"))
-    assert torch.equal(case.run("triton"), expected)
+    for module in (triton_depthwise, triton_full, triton_messages):
+        for name in [name for name in vars(module) if name.endswith("_kernel")]:
+            monkeypatch.setattr(module, name, NotRun())
+    case = make_case((9, 0, 20, 5), 7, basis=basis, window="gaussian", depthwise=depthwise)
+    with FakeTensorMode():
+
+        def without_numbers(tensor):
+            return torch.empty(tensor.shape, dtype=tensor.dtype)
+
+        tensors = {name: without_numbers(value) for name, value in case.tensors.items()}
+        rows = without_numbers(case.indices), without_numbers(case.offsets)
+        positions = tensors["source_positions"], tensors["query_positions"]
+        basis_parameters = tuple(value for name, value in tensors.items() if name.startswith("basis."))
+        kernel = Kernel(basis, basis_parameters, "gaussian", (tensors["window.0"],))
+        extents = torch.empty(4, dtype=torch.float64)
+        problem = Problem(tensors["features"], *positions, *rows, tensors["weight"], kernel, extents, mean=True)
+        out = triton.forward(problem)
+        gradients = triton.backward(problem, out, set(problem.differentiable()))
+        _farthest_without_blocks(*positions, problem.indices, problem.offsets)
+    assert gradients.keys() == problem.differentiable().keys()
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -133,9 +174,10 @@ def test_float16_is_multiplied_in_float32(make_case, assert_same):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")  # the interpreter multiplies in numpy
-@pytest.mark.parametrize("depthwise", [False, True])
-def test_an_infinite_feature_stays_infinite(depthwise, make_case):
+@SUMS
+def test_an_infinite_feature_stays_infinite(depthwise, aggregates_first, make_case, monkeypatch):
     """Padding must not multiply it by zero; with terms of one sign alone nothing else makes a NaN of it."""
+    force(monkeypatch, aggregates_first)
     case = make_case(depthwise=depthwise, basis="given")
     tensors = {name: case.tensors[name].detach().abs() for name in ("features", "weight", "basis.0")}
     tensors["features"][case.indices[0]] = torch.inf
@@ -145,6 +187,44 @@ def test_an_infinite_feature_stays_infinite(depthwise, make_case):
     assert torch.equal(out.isinf(), expected.isinf())
 
 
+@pytest.mark.parametrize(("in_channels", "transforms"), [(100, True), (8, False)])
+def test_few_sources_of_many_queries_go_through_the_weights_first(in_channels, transforms, make_case):
+    """Where it saves more than messages cost; for the features' gradient the sides change places."""
+    case = make_case([1] * 900, 6, in_channels=in_channels, out_channels=8).to(torch.float32)
+    tensors = case.tensors
+    kernel = Kernel("mlp_silu", tuple(tensors[f"basis.{place}"] for place in range(4)), "none", ())
+    positions = tensors["source_positions"], tensors["query_positions"]
+
+    def problem(weight, features, positions, rows):
+        return Problem(features, *positions, *rows, weight, kernel, None)
+
+    upsampling = problem(tensors["weight"], tensors["features"], positions, (case.indices, case.offsets))
+    assert triton.transforms_first(upsampling, rows_are_queries=True) == transforms
+    assert not triton.transforms_first(upsampling, rows_are_queries=False)
+    turned = torch.zeros(900, 8), positions[::-1], (torch.zeros(900, dtype=torch.int64), torch.arange(7))
+    downsampling = problem(tensors["weight"].transpose(1, 2), *turned)
+    assert triton.transforms_first(downsampling, rows_are_queries=False) == transforms
+    # Tensor cores multiply more while a message goes through memory.
+    assert not triton.transforms_first(replace(upsampling, features=tensors["features"].half()), rows_are_queries=True)
+
+
+def test_offsets_beyond_32_bits(make_case):
+    """A block whose first slot is the 2³³-th."""
+    from gridless.ops.convolution import triton_full, triton_phi
+
+    case = make_case((3, 0, 18, 2), 7, basis="given")
+    tensors = {name: value.detach() for name, value in case.tensors.items()}
+    phi, sums = triton_phi.given(tensors["basis.0"]), []
+    for first in (0, 2**33):
+        rows = triton_blocks.Rows(case.offsets + first, case.indices, None, first)
+        assert torch.equal(rows.slot_rows(), torch.arange(4).repeat_interleave(case.offsets.diff()))
+        out = torch.zeros(4, 6, dtype=torch.float64)
+        triton_full.row_sums(rows, phi, tensors["features"], tensors["weight"], out, "ieee", mean=True)
+        sums.append(out)
+    assert sums[0].abs().max() > 0
+    assert torch.equal(*sums)
+
+
 def test_refused_without_a_gpu_and_without_the_interpreter(make_case, monkeypatch):
     case = make_case()
     monkeypatch.setenv("TRITON_INTERPRET", "0")
@@ -152,12 +232,12 @@ def test_refused_without_a_gpu_and_without_the_interpreter(make_case, monkeypatc
     with pytest.raises(UnsupportedError, match="impl='triton' cannot run here: no GPU is at hand"):
         case.run("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(UnsupportedError, match="the kernels run on NVIDIA's GPUs, the features are on cpu"):
+    with pytest.raises(UnsupportedError, match="the kernels run on NVIDIA's GPUs, the tensors are on cpu"):
         case.run("triton")
 
 
 def test_refused_where_triton_is_not_installed(make_case, monkeypatch):
-    monkeypatch.setattr(triton, "_installed", lambda: False)
+    monkeypatch.setattr(gpu, "_installed", lambda: False)
     assert "pip install 'gridless[gpu]'" in available_implementations()["triton"]
     with pytest.raises(UnsupportedError, match="Triton is not installed"):
         make_case().run("triton")
@@ -172,6 +252,13 @@ def test_auto_never_takes_the_interpreter(make_case, monkeypatch):
     make_case().run("auto")
     assert triton not in chosen
     assert chosen
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("", triton), ("Triton is not installed", blocked)])
+def test_auto_takes_the_kernels_on_a_gpu(reason, expected, monkeypatch):
+    monkeypatch.setattr(gpu, "why_not_on", lambda device: reason)
+    on_a_gpu = SimpleNamespace(features=SimpleNamespace(is_cuda=True, device=torch.device("cuda")))
+    assert convolution_operator._implementation(on_a_gpu, "auto") is expected
 
 
 def test_second_order_is_computed_by_torch_and_says_so_once(make_case, assert_same, caplog):

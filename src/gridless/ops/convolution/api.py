@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gridless import native
+from gridless import gpu, native
 from gridless.errors import UnsupportedError
-from gridless.ops.convolution import reference, triton
+from gridless.ops.convolution import reference
 from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.operator import continuous_conv_op
@@ -26,7 +26,7 @@ def available_implementations() -> dict[str, str]:
         "reference": "",
         "blocked": "",
         "native": native.why_unavailable(),
-        "triton": triton.why_unavailable(),
+        "triton": gpu.why_unavailable(),
     }
 
 
@@ -125,10 +125,13 @@ def continuous_conv(
             out = reference.convolve(
                 features, source_positions, query_positions, indices, offsets, weight, kernel, support
             )
+            if reduce != "sum":
+                out = out * offsets.diff().clamp_min(1).to(out.dtype).reciprocal()[:, None]
+            out = out.to(features.dtype)
     elif impl in IMPLEMENTATIONS:
         out = continuous_conv_op(
             features, source_positions, query_positions, indices, offsets, weight, support,
-            list(basis_parameters), list(window_parameters), basis, window, impl,
+            list(basis_parameters), list(window_parameters), basis, window, reduce != "sum", impl,
         )  # fmt: skip
     else:
         reasons = available_implementations()
@@ -136,9 +139,7 @@ def continuous_conv(
             f"continuous_conv: impl must be one of {', '.join(IMPLEMENTATIONS)}, got {impl!r}; here: "
             + "; ".join(f"{name}: {reason or 'usable'}" for name, reason in reasons.items())
         )
-    if reduce != "sum":
-        out = out.mul_(offsets.diff().clamp_min(1).to(out.dtype).reciprocal()[:, None])
-    return out.to(features.dtype)
+    return out
 
 
 def _extents(

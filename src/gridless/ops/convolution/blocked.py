@@ -43,7 +43,7 @@ def why_not(problem: Problem) -> str:
 
 
 def forward(problem: Problem) -> Tensor:
-    """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in ``compute_dtype`` of the features."""
+    """Σ_{j in N(i)} g(x_i - y_j) f_j, or the mean, [M, C_out] in ``compute_dtype`` of the features."""
     features = problem.features
     dtype = compute_dtype(features)
     out = features.new_zeros((problem.query_positions.shape[0], problem.weight.shape[-1]), dtype=dtype)
@@ -57,7 +57,7 @@ def forward(problem: Problem) -> Tensor:
     for block in blocks(problem, rows_are_queries):
         phi, _ = phi_and_pull_back(problem, block, [])
         contract(block, block.mask(phi), row, col, weight, sums)
-    return out
+    return problem.averaged(out, out=out)
 
 
 def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:

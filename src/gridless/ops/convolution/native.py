@@ -42,7 +42,7 @@ def why_not(problem: Problem) -> str:
 
 
 def forward(problem: Problem) -> Tensor:
-    """Σ_{j in N(i)} g(x_i - y_j) f_j, [M, C_out] in ``compute_dtype`` of the features."""
+    """Σ_{j in N(i)} g(x_i - y_j) f_j, or the mean, [M, C_out] in ``compute_dtype`` of the features."""
     sweep = _Sweep(problem)
     dtype, features = sweep.dtype, problem.features.detach()
     shape = (problem.query_positions.shape[0], problem.weight.shape[-1])
@@ -56,7 +56,7 @@ def forward(problem: Problem) -> Tensor:
             block.write(out, sums)
         else:
             block.run(row_values=block.read(features))
-    return out
+    return problem.averaged(out, out=out)
 
 
 def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:

@@ -36,9 +36,10 @@ def _problem(
     window_parameters: list[Tensor],
     basis: str,
     window: str,
+    mean: bool,
 ) -> Problem:
     kernel = Kernel(basis, tuple(basis_parameters), window, tuple(window_parameters))
-    return Problem(features, source_positions, query_positions, indices, offsets, weight, kernel, extents)
+    return Problem(features, source_positions, query_positions, indices, offsets, weight, kernel, extents, mean)
 
 
 def _implementation(problem: Problem, impl: str) -> ModuleType:
@@ -65,21 +66,22 @@ def continuous_conv_op(
     window_parameters: list[Tensor],
     basis: str,
     window: str,
+    mean: bool,
     impl: str,
 ) -> Tensor:
-    """Sum of kernel times features over every support, in ``compute_dtype``; arguments as in ``api``."""
+    """Sum or mean of kernel times features over every support, in the features' dtype; arguments as in ``api``."""
     problem = _problem(
         features, source_positions, query_positions, indices, offsets, weight, extents,
-        basis_parameters, window_parameters, basis, window,
+        basis_parameters, window_parameters, basis, window, mean,
     )  # fmt: skip
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        out: Tensor = _implementation(problem, impl).forward(problem)
+        out: Tensor = _implementation(problem, impl).forward(problem).to(features.dtype)
     return out
 
 
 @continuous_conv_op.register_fake
 def _(features, source_positions, query_positions, indices, offsets, weight, *_):  # type: ignore[no-untyped-def]
-    return features.new_empty((query_positions.shape[0], weight.shape[-1]), dtype=compute_dtype(features))
+    return features.new_empty((query_positions.shape[0], weight.shape[-1]))
 
 
 @operator("continuous_conv_backward")
@@ -96,16 +98,18 @@ def continuous_conv_backward_op(
     window_parameters: list[Tensor],
     basis: str,
     window: str,
+    mean: bool,
     impl: str,
     wanted: str,
 ) -> list[Tensor]:
     """Gradients of the tensors named in ``wanted`` (separated by spaces), in that order."""
     problem = _problem(
         features, source_positions, query_positions, indices, offsets, weight, extents,
-        basis_parameters, window_parameters, basis, window,
+        basis_parameters, window_parameters, basis, window, mean,
     )  # fmt: skip
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
-        gradients = _implementation(problem, impl).backward(problem, grad_out, set(wanted.split()))
+        grad_sums = problem.averaged(grad_out.to(compute_dtype(features)))
+        gradients = _implementation(problem, impl).backward(problem, grad_sums, set(wanted.split()))
     return [gradients[name] for name in wanted.split()]
 
 
@@ -118,9 +122,9 @@ def _(grad_out, *arguments):  # type: ignore[no-untyped-def]
 
 def _save(ctx: Any, arguments: tuple[Any, ...]) -> None:
     """Keep an operator's arguments (tensors through autograd's own book-keeping)."""
-    *tensors, extents, basis_parameters, window_parameters, basis, window, impl = arguments
+    *tensors, extents, basis_parameters, window_parameters, basis, window, mean, impl = arguments
     ctx.counts = (len(tensors), extents is not None, len(basis_parameters))
-    ctx.names = (basis, window, impl)
+    ctx.names = (basis, window, mean, impl)
     optional = [] if extents is None else [extents]
     ctx.save_for_backward(*tensors, *optional, *basis_parameters, *window_parameters)
 
@@ -164,6 +168,7 @@ def _as_arguments(gradients: dict[str, Tensor], problem: Problem) -> tuple[Any, 
         None,
         None,
         None,
+        None,
     )
 
 
@@ -192,7 +197,9 @@ def _double_backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ..
     if _implementation(problem, arguments[-1]) is triton:
         _tell_of_second_order()
     given = {name: value for name, value in zip(ctx.wanted, cotangents, strict=True) if value is not None}
-    grad_of_grad_out, gradients = _differentiate_backward(problem, grad_out, given)
+    grad_sums = problem.averaged(grad_out.to(compute_dtype(problem.features)))
+    grad_of_grad_sums, gradients = _differentiate_backward(problem, grad_sums, given)
+    grad_of_grad_out = problem.averaged(grad_of_grad_sums).to(grad_out.dtype)
     return (grad_of_grad_out, *_as_arguments(gradients, problem), None)
 
 

@@ -15,7 +15,7 @@ _SORT_MULTIPLY_ADDS = 1000
 
 @dataclass(frozen=True)
 class Problem:
-    """The tensors of one call."""
+    """The tensors of one call; ``mean`` asks for means instead of sums over the supports."""
 
     features: Tensor
     source_positions: Tensor
@@ -25,6 +25,7 @@ class Problem:
     weight: Tensor
     kernel: Kernel
     extents: Tensor | None
+    mean: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -42,6 +43,12 @@ class Problem:
         if self.extents is not None:
             tensors["extents"] = self.extents
         return tensors | kernel_tensors(self.kernel)
+
+    def averaged(self, sums: Tensor, out: Tensor | None = None) -> Tensor:
+        """Sums over the supports [M, C_out], over the supports' sizes where means are asked for; into ``out``."""
+        if not self.mean:
+            return sums
+        return torch.mul(sums, self.offsets.diff().clamp_min(1).to(sums.dtype).reciprocal()[:, None], out=out)
 
     def aggregates_first(self) -> bool:
         """Which order of the two contractions takes fewer multiply-adds."""

@@ -1,4 +1,4 @@
-"""The pairs of a problem in blocks of whole rows, as large as what torch computes for a pair allows."""
+"""The pairs of a problem by rows: all at once, or in blocks as large as what torch computes for a pair allows."""
 
 from __future__ import annotations
 
@@ -14,66 +14,60 @@ from gridless.ops.rows import pair_rows, transposed_rows
 
 # Numbers in one block's φ.
 _BLOCK_NUMBERS = 2**22
-# Slots of one block whose φ the kernels evaluate: about 60 bytes each, however wide φ is.
-_BLOCK_SLOTS = 2**21
 
 
 @dataclass(frozen=True)
-class RowBlock(Slots):
-    """Some rows with all of their slots.
+class Rows:
+    """All rows, with all of their slots or those of one block.
 
     Args:
-        rows: which.
-        offsets: [B + 1] where the rows begin among the block's slots.
+        offsets: [R + 1] where the rows begin among all slots.
         columns: [S] sources where rows are queries, and the other way round.
-        slot_rows: [S] row of each slot, counted from the block's first.
+        pairs: [S] pair of each slot; None where slots are the pairs as they lie.
+        first: the block's first slot among all.
     """
 
-    rows: slice
     offsets: Tensor
     columns: Tensor
-    slot_rows: Tensor
+    pairs: Tensor | None
+    first: int = 0
 
     @property
     def num_rows(self) -> int:
-        return self.rows.stop - self.rows.start
+        return self.offsets.numel() - 1
+
+    @property
+    def num_slots(self) -> int:
+        return self.columns.numel()
+
+    def slot_rows(self) -> Tensor:
+        """[S] row of each slot."""
+        slots = torch.arange(self.first, self.first + self.num_slots, device=self.offsets.device)
+        return torch.searchsorted(self.offsets, slots, right=True) - 1
 
 
-def blocks(problem: Problem, rows_are_queries: bool, phi_in_memory: bool) -> Iterator[RowBlock]:
-    """All pairs of a problem, each once, by rows of queries or by rows of sources, as they lie."""
-    num_pairs = problem.indices.numel()
-    pair_queries = pair_rows(problem.offsets, num_pairs)
+def whole(problem: Problem, rows_are_queries: bool) -> Rows:
+    """All pairs of a problem by rows of queries or by rows of sources, as they lie."""
     if rows_are_queries:
-        order, offsets = None, problem.offsets
-    else:
-        order, offsets = transposed_rows(problem.indices, problem.features.shape[0])
-    max_slots = _BLOCK_NUMBERS // problem.weight.shape[0] if phi_in_memory else _BLOCK_SLOTS
-    for rows, slots in _cut(offsets, num_pairs, max(1, max_slots)):
-        if order is None:
-            pairs = torch.arange(slots.start, slots.stop, device=offsets.device)
-            sources, queries = problem.indices[slots], pair_queries[slots]
-            own_rows, columns = queries, sources
+        return Rows(problem.offsets.contiguous(), problem.indices.contiguous(), None)
+    order, offsets = transposed_rows(problem.indices, problem.features.shape[0])
+    return Rows(offsets, pair_rows(problem.offsets, problem.indices.numel())[order], order)
+
+
+def blocks(problem: Problem, rows: Rows) -> Iterator[tuple[Rows, Slots]]:
+    """The slots in blocks whose φ fits into the memory, with what φ depends on.
+
+    Cut where the slots' number says, also within a row: where rows end only the device knows, and is not asked.
+    """
+    size = max(1, _BLOCK_NUMBERS // problem.weight.shape[0])
+    for first in range(0, rows.num_slots, size):
+        slots = slice(first, min(first + size, rows.num_slots))
+        columns = rows.columns[slots]
+        if rows.pairs is None:
+            pairs = torch.arange(slots.start, slots.stop, device=columns.device)
         else:
-            pairs = order[slots]
-            sources, queries = problem.indices[pairs], pair_queries[pairs]
-            own_rows, columns = sources, queries
-        own_offsets = offsets[rows.start : rows.stop + 1] - slots.start
-        yield RowBlock(pairs, sources, queries, rows, own_offsets, columns.contiguous(), own_rows - rows.start)
-
-
-def _cut(offsets: Tensor, num_pairs: int, max_pairs: int) -> Iterator[tuple[slice, slice]]:
-    """Rows and their slots in parts of at most ``max_pairs`` slots, or of one row; all at once asks the GPU nothing."""
-    num_rows = offsets.numel() - 1
-    if num_pairs == 0:
-        return
-    if num_pairs <= max_pairs:
-        yield slice(0, num_rows), slice(0, num_pairs)
-        return
-    bounds = offsets.cpu()
-    first = 0
-    while first < num_rows:
-        begin = int(bounds[first])
-        last = max(first + 1, int(torch.searchsorted(bounds, begin + max_pairs, right=True)) - 1)
-        if int(bounds[last]) > begin:
-            yield slice(first, last), slice(begin, int(bounds[last]))
-        first = last
+            pairs = rows.pairs[slots]
+        block = Rows(rows.offsets, columns, pairs, first)
+        own = block.slot_rows()
+        sources, queries = (columns, own) if rows.pairs is None else (own, columns)
+        yield block, Slots(pairs, sources, queries)
