@@ -60,7 +60,7 @@ def start_training(recipe_file, output):
 
 
 def finish(training):
-    _, errors = training.communicate(timeout=120)
+    _, errors = training.communicate(timeout=300)
     assert training.returncode == 0, errors
 
 
