@@ -134,7 +134,7 @@ void end_depthwise_row(const PairProblem<T>& problem, const PairTask<T>& task, i
       T* to = task.row_sums + (row - task.block_row) * problem.channels + c;
       const int lanes = problem.channels - c;
       if (lanes >= kVectorLanes<T>) store<T>(to, sum);
-      else store_some<T>(to, sum, lanes);
+      else if (lanes > 0) store_some<T>(to, sum, lanes);
     }
   }
 }

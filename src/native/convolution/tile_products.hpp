@@ -16,7 +16,7 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
     Vector<T> column[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) column[v] = load<T>(b + v * kLanesPerVector);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r) {
       const T scale = a[r * a_row];
 #pragma GCC unroll 4
@@ -25,35 +25,57 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
     a += a_depth;
     b += b_row;
   }
-#pragma GCC unroll 8
-  for (int r = 0; r < ROWS; ++r) {
+  // Decided once for all rows: a choice inside the loop costs as much as a product of small depth.
+  const bool whole = tail == kLanesPerVector;
+  if (whole && !accumulate) {
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; ++v) {
-      T* to = c + r * c_row + v * kLanesPerVector;
-      if (v < VECTORS - 1 || tail == kLanesPerVector) {
-        store<T>(to, accumulate ? load<T>(to) + sums[r][v] : sums[r][v]);
-      } else {
-        store_some<T>(to, accumulate ? load_some<T>(to, tail) + sums[r][v] : sums[r][v], tail);
-      }
+      for (int v = 0; v < VECTORS; ++v) store<T>(c + r * c_row + v * kLanesPerVector, sums[r][v]);
+    }
+    return;
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < ROWS; ++r) {
+    T* to = c + r * c_row;
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS - 1; ++v, to += kLanesPerVector)
+      store<T>(to, accumulate ? load<T>(to) + sums[r][v] : sums[r][v]);
+    if (whole) {
+      store<T>(to, load<T>(to) + sums[r][VECTORS - 1]);
+    } else {
+      store_some<T>(to, accumulate ? load_some<T>(to, tail) + sums[r][VECTORS - 1] : sums[r][VECTORS - 1], tail);
     }
   }
+}
+
+// Registers for sums: three quarters of those that the instruction set has.
+#if defined(__AVX512F__)
+constexpr int kMostTileRows = 12;
+#else
+constexpr int kMostTileRows = 6;
+#endif
+
+template <class T, int VECTORS, int ROWS = kMostTileRows>
+GRIDLESS_INLINE void product_rows(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
+                                  int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
+  if constexpr (ROWS > 1) {
+    if (rows < ROWS) {
+      product_rows<T, VECTORS, ROWS - 1>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+      return;
+    }
+  }
+  product_tile<T, ROWS, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
 }
 
 template <class T, int VECTORS>
 inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row,
                             T* c, int64_t c_row, bool accumulate, int tail) {
   // Groups of about equal height: a last group of one row would leave the multipliers idle.
-  int groups = (rows + 5) / 6;
+  int groups = (rows + kMostTileRows - 1) / kMostTileRows;
   while (rows > 0) {
     const int height = (rows + groups - 1) / groups;
-    switch (height) {
-      case 1: product_tile<T, 1, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 2: product_tile<T, 2, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 3: product_tile<T, 3, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 4: product_tile<T, 4, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 5: product_tile<T, 5, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      default: product_tile<T, 6, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-    }
+    product_rows<T, VECTORS>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     rows -= height;
     --groups;
     a += height * a_row;
@@ -75,49 +97,6 @@ inline void product(int rows, int columns, int depth, const T* a, int64_t a_row,
     c += 2 * kLanesPerVector;
   }
   if (columns > 0) product_columns<T, 1>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, columns);
-}
-
-template <class T, int ROWS, int COLUMNS>
-GRIDLESS_INLINE void lane_products_tile(int lanes, const T* a, const T* b, int64_t row, T* sums, int64_t sums_row) {
-  constexpr int kLanesPerVector = kVectorLanes<T>;
-  Vector<T> tile[ROWS][COLUMNS] = {};
-  for (int lane = 0; lane < lanes; lane += kLanesPerVector) {
-    Vector<T> right[COLUMNS];
-#pragma GCC unroll 4
-    for (int column = 0; column < COLUMNS; ++column) right[column] = load<T>(b + column * row + lane);
-#pragma GCC unroll 4
-    for (int r = 0; r < ROWS; ++r) {
-      const Vector<T> left = load<T>(a + r * row + lane);
-#pragma GCC unroll 4
-      for (int column = 0; column < COLUMNS; ++column) tile[r][column] += left * right[column];
-    }
-  }
-  for (int r = 0; r < ROWS; ++r) {
-    for (int column = 0; column < COLUMNS; ++column) {
-      T* to = sums + r * sums_row + column * kLanesPerVector;
-      store<T>(to, load<T>(to) + tile[r][column]);
-    }
-  }
-}
-
-template <class T, int COLUMNS>
-inline void lane_products_columns(int rows, int lanes, const T* a, const T* b, int64_t row, T* sums, int64_t sums_row) {
-  for (; rows >= 4; rows -= 4, a += 4 * row, sums += 4 * sums_row)
-    lane_products_tile<T, 4, COLUMNS>(lanes, a, b, row, sums, sums_row);
-  for (; rows > 0; --rows, a += row, sums += sums_row)
-    lane_products_tile<T, 1, COLUMNS>(lanes, a, b, row, sums, sums_row);
-}
-
-// sums[r, c] += Σ A[r, lane] B[c, lane], left as one vector of partial sums for each r, c: they are added up once, at
-// the very end. A and B have rows of `row` numbers.
-template <class T>
-inline void lane_products(int rows, int columns, int lanes, const T* a, const T* b, int64_t row, T* sums) {
-  constexpr int kLanesPerVector = kVectorLanes<T>;
-  const int64_t sums_row = static_cast<int64_t>(columns) * kLanesPerVector;
-  for (; columns >= 3; columns -= 3, b += 3 * row, sums += 3 * kLanesPerVector)
-    lane_products_columns<T, 3>(rows, lanes, a, b, row, sums, sums_row);
-  if (columns == 2) lane_products_columns<T, 2>(rows, lanes, a, b, row, sums, sums_row);
-  if (columns == 1) lane_products_columns<T, 1>(rows, lanes, a, b, row, sums, sums_row);
 }
 
 #if defined(__clang__)
