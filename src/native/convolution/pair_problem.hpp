@@ -25,7 +25,8 @@ constexpr int kPanelNumbers = 1 << 17;  // of P and of T that a thread holds: th
 constexpr int kTransposeRows = 4;    // features are transposed in groups of so many slots
 
 constexpr int kGradientRows = 64;       // rows that are added to ∂W together
-constexpr int kGradientScratch = kGradientRows * 2 * kMostVectorLanes;
+constexpr int kMostPanelVectors = 4;
+constexpr int kGradientScratch = kGradientRows * kMostPanelVectors * kMostVectorLanes;
 
 enum class Activation { relu, silu, gelu };
 enum class Window { none, gaussian, polynomial };
@@ -148,6 +149,7 @@ int64_t scratch_numbers(const PairProblem<T>& problem) {
 template <class T>
 struct PairKernels {
   int vector_lanes;
+  int panel_width;  // columns of W that lie side by side (packed_products.hpp)
   void (*run)(const PairProblem<T>&, const PairTask<T>&);
   void (*scatter)(const ScatterLists&, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
                   T* sums);

@@ -6,6 +6,13 @@
 namespace gridless {
 namespace GRIDLESS_INSTRUCTION_SET {
 
+// Sums of six rows take three quarters of the registers.
+#if defined(__AVX512F__)
+constexpr int kMostTileVectors = 4;
+#else
+constexpr int kMostTileVectors = 2;
+#endif
+
 // ROWS x VECTORS sums kept in registers: C[r, :] (+)= Σ_k A[r, k] B[k, :].
 template <class T, int ROWS, int VECTORS>
 GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row, T* c,
@@ -16,7 +23,7 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
     Vector<T> column[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) column[v] = load<T>(b + v * kLanesPerVector);
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
       const T scale = a[r * a_row];
 #pragma GCC unroll 4
@@ -28,14 +35,14 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
   // Decided once for all rows: a choice inside the loop costs as much as a product of small depth.
   const bool whole = tail == kLanesPerVector;
   if (whole && !accumulate) {
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < VECTORS; ++v) store<T>(c + r * c_row + v * kLanesPerVector, sums[r][v]);
     }
     return;
   }
-#pragma GCC unroll 12
+#pragma GCC unroll 8
   for (int r = 0; r < ROWS; ++r) {
     T* to = c + r * c_row;
 #pragma GCC unroll 4
@@ -49,33 +56,21 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
   }
 }
 
-// Registers for sums: three quarters of those that the instruction set has.
-#if defined(__AVX512F__)
-constexpr int kMostTileRows = 12;
-#else
-constexpr int kMostTileRows = 6;
-#endif
-
-template <class T, int VECTORS, int ROWS = kMostTileRows>
-GRIDLESS_INLINE void product_rows(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
-                                  int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
-  if constexpr (ROWS > 1) {
-    if (rows < ROWS) {
-      product_rows<T, VECTORS, ROWS - 1>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
-      return;
-    }
-  }
-  product_tile<T, ROWS, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
-}
-
 template <class T, int VECTORS>
 inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row,
                             T* c, int64_t c_row, bool accumulate, int tail) {
   // Groups of about equal height: a last group of one row would leave the multipliers idle.
-  int groups = (rows + kMostTileRows - 1) / kMostTileRows;
+  int groups = (rows + 5) / 6;
   while (rows > 0) {
     const int height = (rows + groups - 1) / groups;
-    product_rows<T, VECTORS>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    switch (height) {
+      case 1: product_tile<T, 1, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
+      case 2: product_tile<T, 2, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
+      case 3: product_tile<T, 3, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
+      case 4: product_tile<T, 4, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
+      case 5: product_tile<T, 5, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
+      default: product_tile<T, 6, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
+    }
     rows -= height;
     --groups;
     a += height * a_row;
@@ -89,6 +84,14 @@ template <class T>
 inline void product(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                     int64_t b_row, T* c, int64_t c_row, bool accumulate) {
   constexpr int kLanesPerVector = kVectorLanes<T>;
+  if constexpr (kMostTileVectors > 2) {
+    for (constexpr int kWide = kMostTileVectors * kLanesPerVector; columns >= kWide; columns -= kWide) {
+      product_columns<T, kMostTileVectors>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
+                                           kLanesPerVector);
+      b += kWide;
+      c += kWide;
+    }
+  }
   while (columns > kLanesPerVector) {
     const int tail = columns >= 2 * kLanesPerVector ? kLanesPerVector : columns - kLanesPerVector;
     product_columns<T, 2>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
