@@ -5,6 +5,7 @@
 // containers of the standard library.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__AVX512F__)
@@ -57,13 +58,13 @@ GRIDLESS_INLINE void store(T* to, Vector<T> vector) {
 
 template <class T>
 GRIDLESS_INLINE void store_some(T* to, Vector<T> vector, int lanes) {
-  for (int lane = 0; lane < lanes; ++lane) to[lane] = vector[lane];
+  __builtin_memcpy(to, &vector, sizeof(T) * static_cast<std::size_t>(lanes));
 }
 
 template <class T>
 GRIDLESS_INLINE Vector<T> load_some(const T* from, int lanes) {
   Vector<T> vector = {};
-  for (int lane = 0; lane < lanes; ++lane) vector[lane] = from[lane];
+  __builtin_memcpy(&vector, from, sizeof(T) * static_cast<std::size_t>(lanes));
   return vector;
 }
 

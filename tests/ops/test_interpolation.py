@@ -65,6 +65,13 @@ def test_a_query_on_a_source_takes_its_value(dtype, power):
     assert all(gradient.isfinite().all() for gradient in (*first, *second))
 
 
+def test_beside_a_source_on_the_query_others_count_for_nothing():
+    """Not for a denormal number either, with which products take a hundred times as long."""
+    features, sources = torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [1.5]])
+    out = interpolate(features, sources, torch.tensor([[1.0]]), torch.tensor([0, 1]), torch.tensor([0, 2]))
+    assert out.tolist() == [[0.0]]
+
+
 def test_two_sources_on_the_query_share_it():
     features, sources = torch.tensor([[1.0], [3.0], [50.0]]), torch.tensor([[2.0], [2.0], [5.0]])
     out = interpolate(features, sources, torch.tensor([[2.0]]), torch.tensor([0, 1, 2]), torch.tensor([0, 3]))

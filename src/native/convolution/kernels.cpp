@@ -134,7 +134,7 @@ void end_depthwise_row(const PairProblem<T>& problem, const PairTask<T>& task, i
       T* to = task.row_sums + (row - task.block_row) * problem.channels + c;
       const int lanes = problem.channels - c;
       if (lanes >= kVectorLanes<T>) store<T>(to, sum);
-      else store_some<T>(to, sum, lanes);
+      else if (lanes > 0) store_some<T>(to, sum, lanes);
     }
   }
 }
@@ -337,9 +337,9 @@ void largest(const int64_t* offsets, const int64_t* columns, int64_t first_row, 
 
 }  // namespace
 
-const PairKernels<float> pair_kernels_float{kVectorLanes<float>, &run<float>, &scatter<float>,
+const PairKernels<float> pair_kernels_float{kVectorLanes<float>, kPanelWidth<float>, &run<float>, &scatter<float>,
                                             &add_transposed_product<float>, &largest<float>};
-const PairKernels<double> pair_kernels_double{kVectorLanes<double>, &run<double>, &scatter<double>,
+const PairKernels<double> pair_kernels_double{kVectorLanes<double>, kPanelWidth<double>, &run<double>, &scatter<double>,
                                               &add_transposed_product<double>, &largest<double>};
 
 }  // namespace GRIDLESS_INSTRUCTION_SET

@@ -1,5 +1,5 @@
 // Products of a few rows with a large matrix that lies in panels: [columns / panel width][depth][panel width], so that the
-// innermost loop reads it from one end to the other. A panel is two vectors wide.
+// innermost loop reads it from one end to the other. A panel is as wide as the widest tile of sums.
 #pragma once
 
 #include "convolution/pair_problem.hpp"
@@ -9,10 +9,10 @@ namespace gridless {
 namespace GRIDLESS_INSTRUCTION_SET {
 
 template <class T>
-constexpr int kPanelWidth = 2 * kVectorLanes<T>;
+constexpr int kPanelWidth = kMostTileVectors * kVectorLanes<T>;
 
-// Depth that is gone through at once: so much of a panel stays in the first-level cache for all rows.
-constexpr int kPanelDepth = 256;
+// Depth that is gone through at once: so much of a panel, 16 kB, stays in the first-level cache for all rows.
+constexpr int kPanelDepth = 16384 / (kMostTileVectors * GRIDLESS_VECTOR_BYTES);
 
 // C [rows, columns] = A [rows, depth] B, all with contiguous rows but B, which lies in panels.
 template <class T>
@@ -41,8 +41,7 @@ void add_transposed_product(const T* a, int a_row, const T* b, int64_t b_row, in
       for (int row = 0; row < rows; ++row) {
         const T* from = columns + (begin + row) * b_row;
         T* to = scratch + row * kPanelWidth<T>;
-        store<T>(to, load<T>(from));
-        store<T>(to + kVectorLanes<T>, load<T>(from + kVectorLanes<T>));
+        for (int c = 0; c < kPanelWidth<T>; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
       }
       product<T>(a_row, kPanelWidth<T>, rows, a + begin * a_row, 1, a_row, scratch, kPanelWidth<T>, sums,
                  kPanelWidth<T>, true);

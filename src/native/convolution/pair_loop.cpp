@@ -106,7 +106,7 @@ template <class T>
 int64_t PairLoop<T>::num_layer_weights() const {
   int64_t total = 0;
   for (int layer = 0; layer < problem_.num_layers; ++layer)
-    total += static_cast<int64_t>(problem_.layers[layer].num_out) * (problem_.layers[layer].num_in + 1);
+    total += num_weights(problem_.layers[layer]);
   return total;
 }
 
@@ -143,7 +143,7 @@ typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& bl
   layout.messages = take_numbers(gradients.columns ? max_slots * problem_.padded_channels : 0);
   layout.column_positions = take_numbers(gradients.column_positions ? max_slots * problem_.dim : 0);
   layout.column_extents = take_numbers(gradients.column_extents ? max_slots : 0);
-  int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
+  int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights();
   sums += gradients.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
   sums += gradients.window ? kernels_->vector_lanes : 0;
   layout.sums_numbers = whole_lines(sums);
@@ -256,7 +256,7 @@ template <class T>
 void PairLoop<T>::run(const PairBlock<T>& block) {
   const int64_t block_slot = problem_.offsets[block.first_row];
   const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row, max_tasks_);
-  const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights() * kernels_->vector_lanes;
+  const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights();
   const int64_t num_depthwise_sums = gradients_.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
   const bool transforms = gradients_.columns || gradients_.pull_back();
   if (weight_ && block.row_sums && !problem_.weight_to_rows) pack_weight_to_rows();
@@ -328,8 +328,7 @@ void PairLoop<T>::find_largest(int64_t* places) const {
 
 template <class T>
 void PairLoop<T>::finish() {
-  const int lanes = kernels_->vector_lanes;
-  const auto total = [&](int64_t place, int num_lanes) {
+  const auto total = [&](int64_t place, int num_lanes = 1) {
     T sum = 0;
     for (int64_t task = 0; task < max_tasks_; ++task) {
       const T* sums = sums_ + task * sums_numbers_ + place;
@@ -340,18 +339,19 @@ void PairLoop<T>::finish() {
   int64_t place = 0;
   for (std::size_t index = 0; index < gradients_.layers.size(); ++index) {
     const Layer<T>& layer = problem_.layers[index];
-    const int64_t num_weights = static_cast<int64_t>(layer.num_out) * (layer.num_in + 1);
-    for (int64_t weight = 0; weight < num_weights; ++weight, place += lanes)
-      gradients_.layers[index][weight] = total(place, lanes);
+    for (int in = 0; in <= layer.num_in; ++in) {
+      for (int out = 0; out < layer.num_out; ++out)
+        gradients_.layers[index][int64_t{out} * (layer.num_in + 1) + in] = total(place++);
+    }
   }
   if (gradients_.depthwise) {
     for (int h = 0; h < problem_.width; ++h) {
       for (int c = 0; c < problem_.channels; ++c)
-        gradients_.depthwise[int64_t{h} * problem_.channels + c] = total(place + int64_t{h} * problem_.padded_channels + c, 1);
+        gradients_.depthwise[int64_t{h} * problem_.channels + c] = total(place + int64_t{h} * problem_.padded_channels + c);
     }
     place += int64_t{problem_.width} * problem_.padded_channels;
   }
-  if (gradients_.window) *gradients_.window = total(place, lanes);
+  if (gradients_.window) *gradients_.window = total(place, kernels_->vector_lanes);
   if (!gradients_.weight) return;
   const int64_t depth = problem_.row_channels, width = panel_width();
   parallel_for(num_threads_, in_panels(row_size()), [&](int64_t panel, int) {

@@ -79,7 +79,7 @@ class PairLoop {
   std::vector<int64_t> share_rows(int64_t first_row, int64_t last_row, int64_t num_tasks) const;
   int64_t num_layer_weights() const;
   int64_t row_size() const { return int64_t{problem_.width} * problem_.channels; }
-  int64_t panel_width() const { return 2 * int64_t{kernels_->vector_lanes}; }
+  int64_t panel_width() const { return kernels_->panel_width; }
   int64_t in_panels(int64_t columns) const { return (columns + panel_width() - 1) / panel_width(); }
   void pack_weight_to_rows();
   void pack_weight_from_rows();

@@ -25,7 +25,8 @@ constexpr int kPanelNumbers = 1 << 17;  // of P and of T that a thread holds: th
 constexpr int kTransposeRows = 4;    // features are transposed in groups of so many slots
 
 constexpr int kGradientRows = 64;       // rows that are added to ∂W together
-constexpr int kGradientScratch = kGradientRows * 2 * kMostVectorLanes;
+constexpr int kMostPanelVectors = 4;
+constexpr int kGradientScratch = kGradientRows * kMostPanelVectors * kMostVectorLanes;
 
 enum class Activation { relu, silu, gelu };
 enum class Window { none, gaussian, polynomial };
@@ -83,7 +84,7 @@ struct PairTask {
   const T* row_values;            // [rows, C_row]
   T* row_sums;                    // [rows, C_row]
   bool pull_back;                 // ∂φ is wanted
-  T* layer_gradients;             // sums over this task's slots, one vector of partial sums a weight
+  T* layer_gradients;             // sums over this task's slots, [num_in + 1, num_out] each layer
   T* depthwise_gradients;         // [H, padded C]
   T* window_gradient;             // one vector of partial sums
   T* grad_row_positions;          // [num_rows, D], whole
@@ -101,6 +102,14 @@ struct ScatterLists {
 };
 
 inline int bucket_of(int64_t column) { return static_cast<int>((column >> 4) % kScatterBuckets); }
+
+template <class T>
+int64_t num_weights(const Layer<T>& layer) {
+  return static_cast<int64_t>(layer.num_out) * (layer.num_in + 1);
+}
+
+// Numbers of a row of what transpose() writes.
+inline int whole_groups(int rows) { return (rows + kTransposeRows - 1) / kTransposeRows * kTransposeRows; }
 
 template <class T>
 int64_t widest_layer(const PairProblem<T>& problem) {
@@ -129,7 +138,7 @@ int64_t panel_numbers(const PairProblem<T>& problem) {
 // Numbers of T that one thread needs besides its registers; the parts are laid out in kernels.cpp.
 template <class T>
 int64_t scratch_numbers(const PairProblem<T>& problem) {
-  int64_t rows = 2 * problem.width + 2 * (widest_layer(problem) + 1) + 8 + problem.dim + 2;
+  int64_t rows = 2 * problem.width + 3 * (widest_layer(problem) + 1) + 12 + problem.dim + 2;
   for (int layer = 0; layer < problem.num_layers; ++layer) rows += 2 * problem.layers[layer].num_out + 1;
   const int64_t padded = problem.padded_channels;
   return rows * kTileRow + kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
@@ -140,6 +149,7 @@ int64_t scratch_numbers(const PairProblem<T>& problem) {
 template <class T>
 struct PairKernels {
   int vector_lanes;
+  int panel_width;  // columns of W that lie side by side (packed_products.hpp)
   void (*run)(const PairProblem<T>&, const PairTask<T>&);
   void (*scatter)(const ScatterLists&, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
                   T* sums);

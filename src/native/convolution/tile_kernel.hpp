@@ -119,6 +119,7 @@ struct KernelTile {
   T* inputs[kMaxLayers + 1];  // of each layer, [num_in + 1, kTileRow]; the last one is φ
   T* before[kMaxLayers];      // the activation; the same memory as its result for ReLU, which needs no more
   T* gradients[2];            // two layers' worth
+  T* transposed;              // a layer's gradient, [kTileSlots, num_out in whole groups of kTransposeRows]
   T* window;                  // w and, for its gradient, u = |z|² / extent² and the sum of ∂φ · φ before the window
   T* squared;
   T* inverse_extents;         // 1 / extent²
@@ -146,6 +147,7 @@ inline T* lay_out(const PairProblem<T>& problem, KernelTile<T>& tile, T* memory)
   }
   const int64_t widest = widest_layer(problem);
   for (T*& gradient : tile.gradients) gradient = take(widest + 1);
+  tile.transposed = take(whole_groups(static_cast<int>(widest)));
   tile.window = take(1);
   tile.squared = take(1);
   tile.inverse_extents = take(1);
@@ -288,12 +290,14 @@ inline void pull_back(const PairProblem<T>& problem, KernelTile<T>& tile, T* gra
   for (int index = problem.num_layers - 1; index >= 0; --index) {
     const Layer<T>& layer = problem.layers[index];
     pull_back_activation<T>(problem.activation, layer.num_out, tile.before[index], gradient);
-    int64_t before_this_layer = 0;
-    for (int earlier = 0; earlier < index; ++earlier)
-      before_this_layer += static_cast<int64_t>(problem.layers[earlier].num_out) * (problem.layers[earlier].num_in + 1);
-    if (layer_gradients)
-      lane_products<T>(layer.num_out, layer.num_in + 1, kTileSlots, gradient, tile.inputs[index], kTileRow,
-                       layer_gradients + before_this_layer * kLanesPerVector);
+    if (layer_gradients) {
+      int64_t before_this_layer = 0;
+      for (int earlier = 0; earlier < index; ++earlier) before_this_layer += num_weights(problem.layers[earlier]);
+      const int row = whole_groups(layer.num_out);
+      transpose(layer.num_out, kTileSlots, gradient, kTileRow, tile.transposed, row);
+      product<T>(layer.num_in + 1, layer.num_out, kTileSlots, tile.inputs[index], kTileRow, 1, tile.transposed, row,
+                 layer_gradients + before_this_layer, layer.num_out, true);
+    }
     if (index == 0 && !to_positions) return;
     T* below = tile.gradients[index % 2];
     product<T>(layer.num_in, kTileSlots, layer.num_out, layer.weights, 1, layer.num_in + 1, gradient, kTileRow, below,

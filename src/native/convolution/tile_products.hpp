@@ -6,6 +6,13 @@
 namespace gridless {
 namespace GRIDLESS_INSTRUCTION_SET {
 
+// Sums of six rows take three quarters of the registers.
+#if defined(__AVX512F__)
+constexpr int kMostTileVectors = 4;
+#else
+constexpr int kMostTileVectors = 2;
+#endif
+
 // ROWS x VECTORS sums kept in registers: C[r, :] (+)= Σ_k A[r, k] B[k, :].
 template <class T, int ROWS, int VECTORS>
 GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row, T* c,
@@ -25,16 +32,26 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
     a += a_depth;
     b += b_row;
   }
+  // Decided once for all rows: a choice inside the loop costs as much as a product of small depth.
+  const bool whole = tail == kLanesPerVector;
+  if (whole && !accumulate) {
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < VECTORS; ++v) store<T>(c + r * c_row + v * kLanesPerVector, sums[r][v]);
+    }
+    return;
+  }
 #pragma GCC unroll 8
   for (int r = 0; r < ROWS; ++r) {
+    T* to = c + r * c_row;
 #pragma GCC unroll 4
-    for (int v = 0; v < VECTORS; ++v) {
-      T* to = c + r * c_row + v * kLanesPerVector;
-      if (v < VECTORS - 1 || tail == kLanesPerVector) {
-        store<T>(to, accumulate ? load<T>(to) + sums[r][v] : sums[r][v]);
-      } else {
-        store_some<T>(to, accumulate ? load_some<T>(to, tail) + sums[r][v] : sums[r][v], tail);
-      }
+    for (int v = 0; v < VECTORS - 1; ++v, to += kLanesPerVector)
+      store<T>(to, accumulate ? load<T>(to) + sums[r][v] : sums[r][v]);
+    if (whole) {
+      store<T>(to, load<T>(to) + sums[r][VECTORS - 1]);
+    } else {
+      store_some<T>(to, accumulate ? load_some<T>(to, tail) + sums[r][VECTORS - 1] : sums[r][VECTORS - 1], tail);
     }
   }
 }
@@ -67,6 +84,14 @@ template <class T>
 inline void product(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                     int64_t b_row, T* c, int64_t c_row, bool accumulate) {
   constexpr int kLanesPerVector = kVectorLanes<T>;
+  if constexpr (kMostTileVectors > 2) {
+    for (constexpr int kWide = kMostTileVectors * kLanesPerVector; columns >= kWide; columns -= kWide) {
+      product_columns<T, kMostTileVectors>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
+                                           kLanesPerVector);
+      b += kWide;
+      c += kWide;
+    }
+  }
   while (columns > kLanesPerVector) {
     const int tail = columns >= 2 * kLanesPerVector ? kLanesPerVector : columns - kLanesPerVector;
     product_columns<T, 2>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
@@ -75,49 +100,6 @@ inline void product(int rows, int columns, int depth, const T* a, int64_t a_row,
     c += 2 * kLanesPerVector;
   }
   if (columns > 0) product_columns<T, 1>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, columns);
-}
-
-template <class T, int ROWS, int COLUMNS>
-GRIDLESS_INLINE void lane_products_tile(int lanes, const T* a, const T* b, int64_t row, T* sums, int64_t sums_row) {
-  constexpr int kLanesPerVector = kVectorLanes<T>;
-  Vector<T> tile[ROWS][COLUMNS] = {};
-  for (int lane = 0; lane < lanes; lane += kLanesPerVector) {
-    Vector<T> right[COLUMNS];
-#pragma GCC unroll 4
-    for (int column = 0; column < COLUMNS; ++column) right[column] = load<T>(b + column * row + lane);
-#pragma GCC unroll 4
-    for (int r = 0; r < ROWS; ++r) {
-      const Vector<T> left = load<T>(a + r * row + lane);
-#pragma GCC unroll 4
-      for (int column = 0; column < COLUMNS; ++column) tile[r][column] += left * right[column];
-    }
-  }
-  for (int r = 0; r < ROWS; ++r) {
-    for (int column = 0; column < COLUMNS; ++column) {
-      T* to = sums + r * sums_row + column * kLanesPerVector;
-      store<T>(to, load<T>(to) + tile[r][column]);
-    }
-  }
-}
-
-template <class T, int COLUMNS>
-inline void lane_products_columns(int rows, int lanes, const T* a, const T* b, int64_t row, T* sums, int64_t sums_row) {
-  for (; rows >= 4; rows -= 4, a += 4 * row, sums += 4 * sums_row)
-    lane_products_tile<T, 4, COLUMNS>(lanes, a, b, row, sums, sums_row);
-  for (; rows > 0; --rows, a += row, sums += sums_row)
-    lane_products_tile<T, 1, COLUMNS>(lanes, a, b, row, sums, sums_row);
-}
-
-// sums[r, c] += Σ A[r, lane] B[c, lane], left as one vector of partial sums for each r, c: they are added up once, at
-// the very end. A and B have rows of `row` numbers.
-template <class T>
-inline void lane_products(int rows, int columns, int lanes, const T* a, const T* b, int64_t row, T* sums) {
-  constexpr int kLanesPerVector = kVectorLanes<T>;
-  const int64_t sums_row = static_cast<int64_t>(columns) * kLanesPerVector;
-  for (; columns >= 3; columns -= 3, b += 3 * row, sums += 3 * kLanesPerVector)
-    lane_products_columns<T, 3>(rows, lanes, a, b, row, sums, sums_row);
-  if (columns == 2) lane_products_columns<T, 2>(rows, lanes, a, b, row, sums, sums_row);
-  if (columns == 1) lane_products_columns<T, 1>(rows, lanes, a, b, row, sums, sums_row);
 }
 
 #if defined(__clang__)
