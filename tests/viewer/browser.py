@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from html.parser import HTMLParser
 
 import pytest
 from websockets.sync.client import connect
@@ -56,12 +57,35 @@ class Browser:
         self.mouse("mouseReleased", x, y)
 
 
+class Elements(HTMLParser):
+    """Tags of a page with their attributes, in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def opened(page, profile):
+    """The elements of a page after its scripts have run; skips where there is no browser."""
+    command = [
+        _program(),
+        *HEADLESS_FLAGS.split(),
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+        f"--user-data-dir={profile}",
+        page.as_uri(),
+    ]
+    return Elements(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout).found
+
+
 @contextlib.contextmanager
 def browser_at(address, profile):
     """A browser that shows the page of an address; the test is skipped where there is none."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("no chromium or chrome on PATH")
+    program = _program()
     flags = [*HEADLESS_FLAGS.split(), f"--user-data-dir={profile}", "--remote-debugging-port=0"]
     words = [program, *flags, "--window-size=1000,700", address]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -71,6 +95,13 @@ def browser_at(address, profile):
     finally:
         process.terminate()
         process.wait(10)
+
+
+def _program():
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("no chromium or chrome on PATH")
+    return program
 
 
 def _devtools(file, process):

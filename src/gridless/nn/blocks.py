@@ -78,11 +78,11 @@ class ConvBlock(nn.Module):
         self, features: Tensor, source_positions: Tensor, query_positions: Tensor, neighborhoods: Neighborhoods
     ) -> Tensor:
         """[N, C_in] → [M, C_out]; with a residual connection the queries must be the sources."""
-        density = None
+        weighting = {}
         if self.convolution.reduce == "density":
             lengths = self.convolution.axis_scales or (self.convolution.scale,)
-            density = _surface_density(source_positions / max(lengths), neighborhoods)
-        out = self.convolution(features, source_positions, query_positions, neighborhoods, density=density)
+            weighting["density"] = _surface_density(source_positions / max(lengths), neighborhoods)
+        out = self.convolution(features, source_positions, query_positions, neighborhoods, **weighting)
         out = self.activation(self.normalization(out))
         return out if self.shortcut is None else out + self.shortcut(features)
 
