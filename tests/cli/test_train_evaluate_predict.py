@@ -131,8 +131,8 @@ def test_the_time_limit_ends_the_schedule_with_a_validated_model(job_folder):
     )
     curves = read_curves(folder)
     assert curves["val_miou"][0][-1] < 100_000
-    assert curves["learning_rate"][1][-1] < 0.3 * curves["learning_rate"][1].max()
-    assert gl.load_model(folder / "model.safetensors").metadata["training"]["minutes"] < 0.3
+    assert curves["learning_rate"][1][-1] < 0.6 * curves["learning_rate"][1].max()
+    assert gl.load_model(folder / "model.safetensors").metadata["training"]["minutes"] < 1
 
 
 def test_resuming_a_finished_training_changes_nothing(run, job_folder):
