@@ -72,7 +72,7 @@ class Elements(HTMLParser):
 def opened(page, profile):
     """The elements of a page after its scripts have run; skips where there is no browser."""
     command = [
-        _program(),
+        program_or_skip(),
         *HEADLESS_FLAGS.split(),
         "--virtual-time-budget=20000",
         "--dump-dom",
@@ -85,7 +85,7 @@ def opened(page, profile):
 @contextlib.contextmanager
 def browser_at(address, profile):
     """A browser that shows the page of an address; the test is skipped where there is none."""
-    program = _program()
+    program = program_or_skip()
     flags = [*HEADLESS_FLAGS.split(), f"--user-data-dir={profile}", "--remote-debugging-port=0"]
     words = [program, *flags, "--window-size=1000,700", address]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -97,7 +97,8 @@ def browser_at(address, profile):
         process.wait(10)
 
 
-def _program():
+def program_or_skip():
+    """The path of a browser; skips where there is none."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip("no chromium or chrome on PATH")

@@ -20,8 +20,7 @@ from gridless.io import write
 from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
-from gridless.viewer.screenshot import BROWSERS
-from tests.viewer.browser import browser_at
+from tests.viewer.browser import browser_at, program_or_skip
 
 
 class Camera(NamedTuple):
@@ -89,8 +88,7 @@ def test_clouds_that_cannot_be_shown_are_refused():
 
 
 def test_a_picture_from_above_shows_each_class_on_its_side(tmp_path):
-    if not any(map(shutil.which, BROWSERS)):
-        pytest.skip("no chromium or chrome on PATH")
+    program_or_skip()
     write(tmp_path / "cloud.npz", cloud_of())
     camera = "initialCameraPosition=0,-0.001,6&initialCameraLookAt=0,0,0"
     words = ["view", str(tmp_path / "cloud.npz"), "--color", "label", "--camera", camera]
@@ -106,8 +104,7 @@ def test_a_picture_from_above_shows_each_class_on_its_side(tmp_path):
 
 
 def test_a_link_opens_the_view_that_it_was_taken_from(tmp_path, page, monkeypatch):
-    if not any(map(shutil.which, BROWSERS)):
-        pytest.skip("no chromium or chrome on PATH")
+    program_or_skip()
     given = page.link(Camera(position=(3.25, -4.5, 2.125), look_at=(0.5, 0.25, -0.125), up_direction=(0.0, 0.0, 1.0)))
     links = []
     link_of = page.link

@@ -240,9 +240,9 @@ class InvertedBlock(nn.Module):
 
 def _surface_density(positions: Tensor, neighborhoods: Neighborhoods) -> Tensor:
     """1 / r^(D - 1) at each point [N], r the distance of the farthest point of its support: points lie on surfaces."""
-    offsets = positions[neighborhoods.query_indices()] - positions[neighborhoods.indices]
-    radii = positions.new_zeros(len(positions))
-    radii = radii.scatter_reduce(0, neighborhoods.query_indices(), offsets.norm(dim=1), "amax")
+    queries = neighborhoods.query_indices()
+    distances = (positions[queries] - positions[neighborhoods.indices]).norm(dim=1)
+    radii = positions.new_zeros(len(positions)).scatter_reduce(0, queries, distances, "amax")
     return radii.clamp(min=_SMALLEST_SUPPORT) ** (1 - positions.shape[1])
 
 

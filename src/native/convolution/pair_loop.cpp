@@ -77,8 +77,7 @@ PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* c
   problem_.width = width;
   problem_.channels = channels;
   problem_.padded_channels = (channels + lanes - 1) / lanes * lanes;
-  if (lanes < kTransposeRows)
-    problem_.padded_channels = (channels + kTransposeRows - 1) / kTransposeRows * kTransposeRows;
+  if (lanes < kTransposeRows) problem_.padded_channels = whole_groups(channels);
 }
 
 template <class T>
