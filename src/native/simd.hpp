@@ -56,6 +56,11 @@ GRIDLESS_INLINE void store(T* to, Vector<T> vector) {
   __builtin_memcpy(to, &vector, sizeof vector);
 }
 
+constexpr int kCacheLine = 64;  // bytes
+
+// Inlined by force: GCC takes a function that does nothing but this for one without effect and leaves out its calls.
+GRIDLESS_INLINE void prefetch(const void* place) { __builtin_prefetch(place); }
+
 template <class T>
 GRIDLESS_INLINE void store_some(T* to, Vector<T> vector, int lanes) {
   __builtin_memcpy(to, &vector, sizeof(T) * static_cast<std::size_t>(lanes));

@@ -82,13 +82,19 @@ void load_features(const PairProblem<T>& problem, int64_t first_slot, int num_sl
   }
 }
 
+// What the slots of the next tile read at places that no hardware foresees, on its way while this tile is computed.
 template <class T>
-void prefetch_features(const PairProblem<T>& problem, int64_t first_slot, int num_slots) {
+GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first_slot, int64_t end_slot,
+                                    bool needs_features) {
   const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
+  const int64_t position_bytes = problem.dim * int64_t{problem.double_positions ? sizeof(double) : sizeof(float)};
   const char* features = static_cast<const char*>(problem.column_features);
-  for (int slot = 0; slot < num_slots; ++slot) {
-    const char* row = features + problem.columns[first_slot + slot] * bytes;
-    for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(row + byte);
+  const char* positions = static_cast<const char*>(problem.column_positions);
+  for (int64_t slot = first_slot; slot < end_slot; ++slot) {
+    const int64_t column = problem.columns[slot];
+    if (problem.num_layers > 0) prefetch(positions + column * position_bytes);
+    for (int64_t byte = 0; needs_features && byte < bytes; byte += kCacheLine)
+      prefetch(features + column * bytes + byte);
   }
 }
 
@@ -256,7 +262,8 @@ void run_tiles(const PairProblem<T>& problem, const PairTask<T>& task, int64_t f
       ++row;
     }
     if (num_slots == 0) break;
-    if (needs_features) prefetch_features(problem, tile_slot, num_slots);
+    const int64_t end_slot = problem.offsets[last_row];
+    prefetch_slots(problem, slot, slot + kTileSlots < end_slot ? slot + kTileSlots : end_slot, needs_features);
     if (problem.num_layers > 0) {
       evaluate<T>(problem, scratch.kernel, tile_slot, slot_rows, tile_row, num_slots);
     } else {
@@ -295,6 +302,8 @@ void run(const PairProblem<T>& problem, const PairTask<T>& task) {
   }
 }
 
+constexpr int kScatteredAhead = 12;  // slots, whose numbers are on their way
+
 template <class T>
 void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* values, int64_t value_row, int width,
              T* sums) {
@@ -302,6 +311,11 @@ void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* 
     const int64_t* starts = lists.starts + task * (kScatterBuckets + 1);
     for (int64_t place = starts[bucket]; place < starts[bucket + 1]; ++place) {
       const int64_t slot = lists.order[place];
+      if (place + kScatteredAhead < starts[bucket + 1]) {
+        const int64_t later = lists.order[place + kScatteredAhead];
+        prefetch(values + later * value_row);
+        prefetch(sums + lists.columns[later] * width);
+      }
       const T* value = values + slot * value_row;
       T* sum = sums + lists.columns[slot] * width;
       int c = 0;

@@ -27,6 +27,8 @@ inline void packed_product(int rows, int64_t columns, int64_t depth, const T* a,
   }
 }
 
+constexpr int kRowsAhead = 8;  // of B, which are on their way while one is copied
+
 // gradient += Aᵀ B for A [rows, a_row] and B [rows, b_row], as panels of B's columns: [b_row / panel width][a_row]
 // [panel width]. B is read in whole panels, past its last column. scratch holds kGradientScratch numbers.
 template <class T>
@@ -41,6 +43,7 @@ void add_transposed_product(const T* a, int a_row, const T* b, int64_t b_row, in
       for (int row = 0; row < rows; ++row) {
         const T* from = columns + (begin + row) * b_row;
         T* to = scratch + row * kPanelWidth<T>;
+        for (int c = 0; c < kPanelWidth<T>; c += kVectorLanes<T>) prefetch(from + kRowsAhead * b_row + c);
         for (int c = 0; c < kPanelWidth<T>; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
       }
       product<T>(a_row, kPanelWidth<T>, rows, a + begin * a_row, 1, a_row, scratch, kPanelWidth<T>, sums,

@@ -159,18 +159,32 @@ inline T* lay_out(const PairProblem<T>& problem, KernelTile<T>& tile, T* memory)
   return memory;
 }
 
-template <class T, class P>
-inline void load_offsets(const PairProblem<T>& problem, const P* rows, const P* columns, int64_t first_slot,
-                         const int32_t* slot_rows, int64_t first_row, int num_slots, T* z) {
-  const int dim = problem.dim;
+// DIM is the number of dimensions, or 0 where it is not one that loops are unrolled for.
+template <class T, class P, int DIM>
+inline void load_offsets(const PairProblem<T>& problem, int64_t first_slot, const int32_t* slot_rows, int64_t first_row,
+                         int num_slots, T* z) {
+  const int dim = DIM ? DIM : problem.dim;
+  const P* rows = static_cast<const P*>(problem.row_positions) + first_row * dim;
+  const P* columns = static_cast<const P*>(problem.column_positions);
+  const T sign = problem.sign;
   for (int slot = 0; slot < num_slots; ++slot) {
-    const P* x = rows + (first_row + slot_rows[slot]) * dim;
+    const P* x = rows + slot_rows[slot] * dim;
     const P* y = columns + problem.columns[first_slot + slot] * dim;
     // Subtracted before rounding: far from the origin only that keeps the digits.
-    for (int d = 0; d < dim; ++d) z[d * kTileRow + slot] = problem.sign * static_cast<T>(x[d] - y[d]);
+    for (int d = 0; d < dim; ++d) z[d * kTileRow + slot] = sign * static_cast<T>(x[d] - y[d]);
   }
   for (int d = 0; d < dim; ++d) {
     for (int slot = num_slots; slot < kTileSlots; ++slot) z[d * kTileRow + slot] = 0;
+  }
+}
+
+template <class T, class P>
+inline void load_offsets(const PairProblem<T>& problem, int64_t first_slot, const int32_t* slot_rows, int64_t first_row,
+                         int num_slots, T* z) {
+  switch (problem.dim) {
+    case 2: return load_offsets<T, P, 2>(problem, first_slot, slot_rows, first_row, num_slots, z);
+    case 3: return load_offsets<T, P, 3>(problem, first_slot, slot_rows, first_row, num_slots, z);
+    default: return load_offsets<T, P, 0>(problem, first_slot, slot_rows, first_row, num_slots, z);
   }
 }
 
@@ -224,15 +238,8 @@ template <class T>
 inline void evaluate(const PairProblem<T>& problem, KernelTile<T>& tile, int64_t first_slot, const int32_t* slot_rows,
                      int64_t first_row, int num_slots) {
   T* z = tile.inputs[0];
-  if (problem.double_positions) {
-    load_offsets<T, double>(problem, static_cast<const double*>(problem.row_positions),
-                            static_cast<const double*>(problem.column_positions), first_slot, slot_rows, first_row,
-                            num_slots, z);
-  } else {
-    load_offsets<T, float>(problem, static_cast<const float*>(problem.row_positions),
-                           static_cast<const float*>(problem.column_positions), first_slot, slot_rows, first_row,
-                           num_slots, z);
-  }
+  if (problem.double_positions) load_offsets<T, double>(problem, first_slot, slot_rows, first_row, num_slots, z);
+  else load_offsets<T, float>(problem, first_slot, slot_rows, first_row, num_slots, z);
   for (int index = 0; index < problem.num_layers; ++index) {
     const Layer<T>& layer = problem.layers[index];
     T* out = tile.before[index];

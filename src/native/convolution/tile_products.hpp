@@ -6,12 +6,14 @@
 namespace gridless {
 namespace GRIDLESS_INSTRUCTION_SET {
 
-// Sums of six rows take three quarters of the registers.
+// Sums of six rows take three quarters of the registers; so do those of twelve rows of one vector with AVX2.
 #if defined(__AVX512F__)
 constexpr int kMostTileVectors = 4;
 #else
 constexpr int kMostTileVectors = 2;
 #endif
+template <int VECTORS>
+constexpr int kMostTileRows = VECTORS == 1 ? 12 : 6;
 
 // ROWS x VECTORS sums kept in registers: C[r, :] (+)= Σ_k A[r, k] B[k, :].
 template <class T, int ROWS, int VECTORS>
@@ -23,7 +25,7 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
     Vector<T> column[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) column[v] = load<T>(b + v * kLanesPerVector);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r) {
       const T scale = a[r * a_row];
 #pragma GCC unroll 4
@@ -35,14 +37,14 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
   // Decided once for all rows: a choice inside the loop costs as much as a product of small depth.
   const bool whole = tail == kLanesPerVector;
   if (whole && !accumulate) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < VECTORS; ++v) store<T>(c + r * c_row + v * kLanesPerVector, sums[r][v]);
     }
     return;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < ROWS; ++r) {
     T* to = c + r * c_row;
 #pragma GCC unroll 4
@@ -56,21 +58,27 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
   }
 }
 
+template <class T, int ROWS, int VECTORS>
+GRIDLESS_INLINE void product_rows(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
+                                  int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
+  if constexpr (ROWS == 1) {
+    product_tile<T, 1, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+  } else if (rows == ROWS) {
+    product_tile<T, ROWS, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+  } else {
+    product_rows<T, ROWS - 1, VECTORS>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+  }
+}
+
 template <class T, int VECTORS>
 inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row,
                             T* c, int64_t c_row, bool accumulate, int tail) {
+  constexpr int kMost = kMostTileRows<VECTORS>;
   // Groups of about equal height: a last group of one row would leave the multipliers idle.
-  int groups = (rows + 5) / 6;
+  int groups = (rows + kMost - 1) / kMost;
   while (rows > 0) {
     const int height = (rows + groups - 1) / groups;
-    switch (height) {
-      case 1: product_tile<T, 1, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 2: product_tile<T, 2, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 3: product_tile<T, 3, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 4: product_tile<T, 4, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      case 5: product_tile<T, 5, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-      default: product_tile<T, 6, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail); break;
-    }
+    product_rows<T, kMost, VECTORS>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     rows -= height;
     --groups;
     a += height * a_row;
