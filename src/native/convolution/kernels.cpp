@@ -87,7 +87,7 @@ template <class T>
 GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first_slot, int64_t end_slot,
                                     bool needs_features) {
   const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
-  const int64_t position_bytes = problem.dim * int64_t{problem.double_positions ? sizeof(double) : sizeof(float)};
+  const int64_t position_bytes = problem.dim * (problem.double_positions ? int64_t{sizeof(double)} : int64_t{sizeof(float)});
   const char* features = static_cast<const char*>(problem.column_features);
   const char* positions = static_cast<const char*>(problem.column_positions);
   for (int64_t slot = first_slot; slot < end_slot; ++slot) {
@@ -177,13 +177,13 @@ void contract_segment(const PairProblem<T>& problem, const PairTask<T>& task, co
   if (depthwise && segment.first) begin_depthwise_row(problem, task, segment.row, scratch);
   if (aggregates(task) || task.pull_back) load_features(problem, first_slot, num_slots, scratch.features);
   if (aggregates(task)) {
-    product<T>(width, unit_row, num_slots, phi, kTileRow, 1, scratch.features, padded, scratch.aggregated + place,
-               unit_row, !segment.first);
+    product<T, kTileRow>(width, unit_row, num_slots, phi, kTileRow, 1, scratch.features, padded,
+                         scratch.aggregated + place, unit_row, !segment.first);
     if (depthwise && segment.last) end_depthwise_row(problem, task, segment.row, scratch);
   }
   if (task.messages) {
-    product<T>(num_slots, padded, width, phi, 1, kTileRow, transformed, unit_row,
-               task.messages + (first_slot - task.block_slot) * padded, padded, false);
+    product<T, 1>(num_slots, padded, width, phi, 1, kTileRow, transformed, unit_row,
+                  task.messages + (first_slot - task.block_slot) * padded, padded, false);
   }
   if (task.pull_back) {
     transpose(num_slots, padded, scratch.features, padded, scratch.transposed, kTileRow);

@@ -46,8 +46,8 @@ void add_transposed_product(const T* a, int a_row, const T* b, int64_t b_row, in
         for (int c = 0; c < kPanelWidth<T>; c += kVectorLanes<T>) prefetch(from + kRowsAhead * b_row + c);
         for (int c = 0; c < kPanelWidth<T>; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
       }
-      product<T>(a_row, kPanelWidth<T>, rows, a + begin * a_row, 1, a_row, scratch, kPanelWidth<T>, sums,
-                 kPanelWidth<T>, true);
+      product<T, 1>(a_row, kPanelWidth<T>, rows, a + begin * a_row, 1, a_row, scratch, kPanelWidth<T>, sums,
+                    kPanelWidth<T>, true);
     }
   }
 }

@@ -10,7 +10,7 @@ namespace gridless {
 namespace {
 
 constexpr int64_t kMostTasks = 32;        // of one block: enough for balance, few enough sums to add up
-constexpr int64_t kFewestTaskSlots = 1024;
+constexpr int64_t kFewestTaskSlots = 256;
 constexpr int64_t kPanelsTogether = 4;    // of one task that sums up ∂W
 constexpr int64_t kCheckedTogether = 1 << 16;
 constexpr std::size_t kAlignment = 64;

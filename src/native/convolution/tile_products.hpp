@@ -15,11 +15,17 @@ constexpr int kMostTileVectors = 2;
 template <int VECTORS>
 constexpr int kMostTileRows = VECTORS == 1 ? 12 : 6;
 
-// ROWS x VECTORS sums kept in registers: C[r, :] (+)= Σ_k A[r, k] B[k, :].
-template <class T, int ROWS, int VECTORS>
+// ROWS x VECTORS sums kept in registers: C[r, :] (+)= Σ_k A[r, k] B[k, :]. A_ROW is a_row where it is known to the
+// compiler, else 0.
+template <class T, int ROWS, int VECTORS, int A_ROW>
 GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row, T* c,
                                   int64_t c_row, bool accumulate, int tail) {
   constexpr int kLanesPerVector = kVectorLanes<T>;
+  if (A_ROW) a_row = A_ROW;
+  // Four rows from each pointer: their distances fit into the addresses of instructions.
+  constexpr int kPointers = (ROWS + 3) / 4;
+  const T* rows[kPointers];
+  for (int p = 0; p < kPointers; ++p) rows[p] = a + 4 * p * a_row;
   Vector<T> sums[ROWS][VECTORS] = {};
   for (int k = 0; k < depth; ++k) {
     Vector<T> column[VECTORS];
@@ -27,11 +33,11 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
     for (int v = 0; v < VECTORS; ++v) column[v] = load<T>(b + v * kLanesPerVector);
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r) {
-      const T scale = a[r * a_row];
+      const T scale = rows[r / 4][r % 4 * a_row];
 #pragma GCC unroll 4
       for (int v = 0; v < VECTORS; ++v) sums[r][v] += scale * column[v];
     }
-    a += a_depth;
+    for (int p = 0; p < kPointers; ++p) rows[p] += a_depth;
     b += b_row;
   }
   // Decided once for all rows: a choice inside the loop costs as much as a product of small depth.
@@ -58,56 +64,65 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
   }
 }
 
-template <class T, int ROWS, int VECTORS>
+// A function of its own each: inlined side by side, tall tiles take each other's registers for addresses.
+template <class T, int ROWS, int VECTORS, int A_ROW>
+__attribute__((noinline)) void product_tile_apart(int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
+                                                  int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
+  product_tile<T, ROWS, VECTORS, A_ROW>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+}
+
+// The tile of so many rows, at most ROWS. Wide ones are inlined: a call would cost as much as a product of small depth.
+template <class T, int ROWS, int VECTORS, int A_ROW>
 GRIDLESS_INLINE void product_rows(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                                   int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
-  if constexpr (ROWS == 1) {
-    product_tile<T, 1, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
-  } else if (rows == ROWS) {
-    product_tile<T, ROWS, VECTORS>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
-  } else {
-    product_rows<T, ROWS - 1, VECTORS>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+  if constexpr (ROWS > 0) {
+    if (rows != ROWS) {
+      product_rows<T, ROWS - 1, VECTORS, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    } else if constexpr (VECTORS > 2) {
+      product_tile<T, ROWS, VECTORS, A_ROW>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    } else {
+      product_tile_apart<T, ROWS, VECTORS, A_ROW>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    }
   }
 }
 
-template <class T, int VECTORS>
+template <class T, int VECTORS, int A_ROW>
 inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row,
                             T* c, int64_t c_row, bool accumulate, int tail) {
   constexpr int kMost = kMostTileRows<VECTORS>;
-  // Groups of about equal height: a last group of one row would leave the multipliers idle.
-  int groups = (rows + kMost - 1) / kMost;
   while (rows > 0) {
-    const int height = (rows + groups - 1) / groups;
-    product_rows<T, kMost, VECTORS>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    // The last two tiles are of about equal height: a last one of one row would leave the multipliers idle.
+    const int height = rows <= kMost ? rows : rows >= 2 * kMost ? kMost : (rows + 1) / 2;
+    product_rows<T, kMost, VECTORS, A_ROW>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     rows -= height;
-    --groups;
     a += height * a_row;
     c += height * c_row;
   }
 }
 
-// C [rows, columns] (+)= A [rows, depth] B [depth, columns]. A may have any strides, B and C have contiguous rows.
-// B is read in whole vectors, past the last column; C is written exactly.
-template <class T>
+// C [rows, columns] (+)= A [rows, depth] B [depth, columns]. A may have any strides, B and C have contiguous rows; A_ROW
+// is a_row where that is a constant. B is read in whole vectors, past the last column; C is written exactly.
+template <class T, int A_ROW = 0>
 inline void product(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                     int64_t b_row, T* c, int64_t c_row, bool accumulate) {
   constexpr int kLanesPerVector = kVectorLanes<T>;
   if constexpr (kMostTileVectors > 2) {
     for (constexpr int kWide = kMostTileVectors * kLanesPerVector; columns >= kWide; columns -= kWide) {
-      product_columns<T, kMostTileVectors>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
-                                           kLanesPerVector);
+      product_columns<T, kMostTileVectors, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
+                                                  kLanesPerVector);
       b += kWide;
       c += kWide;
     }
   }
   while (columns > kLanesPerVector) {
     const int tail = columns >= 2 * kLanesPerVector ? kLanesPerVector : columns - kLanesPerVector;
-    product_columns<T, 2>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    product_columns<T, 2, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     columns -= kLanesPerVector + tail;
     b += 2 * kLanesPerVector;
     c += 2 * kLanesPerVector;
   }
-  if (columns > 0) product_columns<T, 1>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, columns);
+  if (columns > 0)
+    product_columns<T, 1, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, columns);
 }
 
 #if defined(__clang__)
