@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gridless import PointCloud
-from gridless.data import FeatureSettings, InputSettings, LabelMap, find_files, hold_out_strips, thinned
+from gridless.data import FeatureSettings, InputSettings, LabelMap, find_files, hold_out_strips, on_relief, thinned
 
 
 def test_labels_without_a_mapping_are_named_with_their_count():
@@ -58,11 +58,11 @@ def test_strips_do_not_overlap_and_change_sides():
         assert (sign * kept.positions[:, axis]).max() < (sign * scored[:, axis]).min()
 
 
-def test_copies_of_a_file_lose_the_same_strip():
+def test_variants_of_a_file_lose_the_same_strip():
     rng = np.random.default_rng(0)
     settings = InputSettings((FeatureSettings("constant"),), 0.5, 5)
     cloud = PointCloud(rng.uniform(0, 10, (2000, 3)))
-    copies = [cloud, thinned(cloud, 5.0), thinned(cloud, 1.0)]
+    copies = [cloud, thinned(cloud, 5.0), thinned(cloud, 1.0), on_relief(cloud, 1)]
     prepared = [settings.prepare(copy, "one file", np.zeros(len(copy), np.int64)) for copy in copies]
     training, validation = hold_out_strips(prepared, 0.2)
     limit = min(held.positions[held.labels >= 0, 0].min() for held in validation)
@@ -70,13 +70,3 @@ def test_copies_of_a_file_lose_the_same_strip():
         0 < len(kept) < len(copy) and kept.positions[:, 0].max() < limit
         for kept, copy in zip(training, copies, strict=True)
     )
-
-
-def test_thinning_reaches_its_density_and_is_repeatable():
-    rng = np.random.default_rng(0)
-    # Half of the square is empty: density counts the ground that is covered.
-    cloud = PointCloud(rng.uniform(0, 1, (20_000, 3)) * [50, 100, 5])
-    once, twice = thinned(cloud, 0.5), thinned(cloud, 0.5)
-    assert np.array_equal(once.positions, twice.positions)
-    assert len(once) == pytest.approx(2500, rel=0.1)
-    assert len(thinned(cloud[:0], 0.5)) == 0

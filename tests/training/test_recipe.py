@@ -72,6 +72,7 @@ def test_overrides_take_the_place_of_values(tmp_path):
             "data: train: give every entry a share or none",
         ),
         ({"data": {"train": [{"files": "a.npz", "density": 0}]}}, "data.train[0]: density must be positive, got 0"),
+        ({"data": {"train": [{"files": "a.npz", "relief": -1}]}}, "data.train[0]: relief must be a number from 0 on"),
         ({"schedule": {"steps": 0}}, "schedule: steps must be positive, got 0"),
         ({"schedule": {"class_weights": {"hous": 2.0}}}, "schedule.class_weights: no class 'hous'; did you mean 'hous"),
         ({"sampler": {"class_weights": {"tree": 1}}}, "sampler.class_weights: no class 'tree'"),

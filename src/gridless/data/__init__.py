@@ -5,12 +5,13 @@ from gridless.data.cache import CloudCache
 from gridless.data.crops import Crop, covering_centers, cut_crop, whole_crop
 from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
 from gridless.data.features import COMPUTED_FEATURES, computed_feature
-from gridless.data.files import find_files, hold_out_files, hold_out_strips, thinned, with_variables
+from gridless.data.files import find_files, hold_out_files, hold_out_strips, with_variables
 from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.published import DATA_SETS, DataSet, Files, Task
 from gridless.data.settings import plain_from_settings, settings_from_plain, unknown_name
 from gridless.data.streamed import StreamedClouds, StreamedCrops, unless_skipped
+from gridless.data.variants import CloudVariant, on_relief, thinned
 from gridless.data.whole import WholeCloud
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "AugmentationSettings",
     "Batch",
     "CloudCache",
+    "CloudVariant",
     "CoveringCrops",
     "Crop",
     "DataSet",
@@ -41,6 +43,7 @@ __all__ = [
     "find_files",
     "hold_out_files",
     "hold_out_strips",
+    "on_relief",
     "plain_from_settings",
     "settings_from_plain",
     "thinned",

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gridless.cloud import PointCloud
-from gridless.data.crops import covering_centers
 from gridless.data.inputs import PreparedCloud
 from gridless.data.labels import IGNORED
 from gridless.io import SUFFIXES
@@ -102,32 +100,12 @@ def hold_out_files(
     return [file for file, group in sides if group not in held], [file for file, group in sides if group in held]
 
 
-def thinned(cloud: PointCloud, density: float) -> PointCloud:
-    """A random part of the points, so many per square unit of the ground that the cloud covers; always the same part.
-
-    The ground covered is counted in squares that hold about ten points each where points lie evenly.
-
-    Example:
-        >>> square = PointCloud(np.random.default_rng(0).random((10_000, 3)) * [100, 100, 10])
-        >>> 900 < len(thinned(square, 0.1)) < 1100, len(thinned(square, 2.0))
-        (True, 10000)
-    """
-    horizontal = cloud.positions[:, :-1]
-    if len(cloud) == 0:
-        return cloud
-    extent = np.prod(np.maximum(np.ptp(horizontal, axis=0), 1e-9))
-    side = (10 * extent / len(cloud)) ** (1 / horizontal.shape[1])
-    covered = len(covering_centers(horizontal, side)) * side ** horizontal.shape[1]
-    keep = np.random.default_rng(0).random(len(cloud)) < density * covered / len(cloud)
-    return cloud[keep]
-
-
 def hold_out_strips(
     clouds: Sequence[PreparedCloud], fraction: float
 ) -> tuple[list[PreparedCloud], list[PreparedCloud]]:
     """Hold aside a strip along one side of every cloud for validation.
 
-    The side changes from name to name (+x, -x, +y, -y, ...); clouds of one name, a file at several densities, lose the
+    The side changes from name to name (+x, -x, +y, -y, ...); clouds of one name, variants of a file, lose the
     strip that the first of them loses. Training clouds lose the strip's points altogether; validation clouds keep the
     points around the strip as surroundings, without labels.
 

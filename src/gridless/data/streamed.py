@@ -20,6 +20,7 @@ from gridless.data.datasets import Batch, SamplerSettings
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.published import DataSet, prepared_cloud
+from gridless.data.variants import CloudVariant
 from gridless.errors import ReadError
 from gridless.pyramid import PyramidSettings
 
@@ -36,7 +37,7 @@ class StreamedClouds:
         labels: classes.
         cache: what was read; without one the published files are read each time.
         points_kept: points that stay in memory; the cloud asked for last always does.
-        densities: to thin each cloud out to, or None; by default every point is kept.
+        variants: what each cloud becomes; by default it stays as it is.
         skip_bad: let :meth:`first_readable` pass over files that cannot be read.
     """
 
@@ -48,12 +49,12 @@ class StreamedClouds:
         labels: LabelMap,
         cache: CloudCache | None = None,
         points_kept: int = _POINTS_KEPT,
-        densities: Sequence[float | None] | None = None,
+        variants: Sequence[CloudVariant] | None = None,
         skip_bad: bool = False,
     ) -> None:
         self.data_set, self.files, self.inputs, self.labels = data_set, list(files), inputs, labels
         self.cache, self.points_kept, self.skip_bad = cache, points_kept, skip_bad
-        self.densities = [None] * len(self.files) if densities is None else list(densities)
+        self.variants = [CloudVariant()] * len(self.files) if variants is None else list(variants)
         self._kept: OrderedDict[int, PreparedCloud] = OrderedDict()
         self._bad: set[int] = set()
 
@@ -65,7 +66,7 @@ class StreamedClouds:
             self._kept.move_to_end(index)
             return self._kept[index]
         file = self.files[index]
-        prepared = prepared_cloud(self._read(file), str(file), self.inputs, self.labels, self.densities[index])
+        prepared = prepared_cloud(self._read(file), str(file), self.inputs, self.labels, self.variants[index])
         self._kept[index] = prepared
         while len(self._kept) > 1 and sum(len(kept) for kept in self._kept.values()) > self.points_kept:
             self._kept.popitem(last=False)

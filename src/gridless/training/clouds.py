@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from gridless.data import (
     CloudCache,
+    CloudVariant,
     CoveringCrops,
     DataSet,
     PreparedCloud,
@@ -106,7 +107,7 @@ def _files(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> tuple[Recipe, L
     """The recipe with the files that could be read, and their clouds."""
 
     def prepare(entry: TrainingFiles) -> PreparedCloud:
-        return data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.density)
+        return data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.variant)
 
     used, training, validation = _opened(recipe.data, skip_bad, prepare)
     num_points = sum(len(cloud) for cloud in training + validation)
@@ -161,9 +162,9 @@ def _streamed(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> StreamedSpli
     data = recipe.data
     cache = None if data.cache is None else CloudCache(Path(data.cache), round(data.cache_gb * 1e9))
 
-    def clouds(files: list[Path], densities: list[float | None] | None = None) -> StreamedClouds:
+    def clouds(files: list[Path], variants: list[CloudVariant] | None = None) -> StreamedClouds:
         return StreamedClouds(
-            data_set, files, recipe.inputs, recipe.labels, cache, densities=densities, skip_bad=skip_bad
+            data_set, files, recipe.inputs, recipe.labels, cache, variants=variants, skip_bad=skip_bad
         )
 
     entry_of = [(file, entry) for entry in data.train for file in data_set.files(entry.files)]
@@ -175,5 +176,5 @@ def _streamed(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> StreamedSpli
         learned_from = set(training)
         entry_of = [(file, entry) for file, entry in entry_of if file in learned_from]
     shares = [entry.share for _, entry in entry_of if entry.share is not None]
-    training_clouds = clouds([file for file, _ in entry_of], [entry.density for _, entry in entry_of])
+    training_clouds = clouds([file for file, _ in entry_of], [entry.variant for _, entry in entry_of])
     return StreamedSplit(training_clouds, clouds(list(dict.fromkeys(validation))), shares or None)

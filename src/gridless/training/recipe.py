@@ -14,6 +14,7 @@ import yaml
 from gridless.data import (
     DATA_SETS,
     AugmentationSettings,
+    CloudVariant,
     DataSet,
     Files,
     InputSettings,
@@ -36,29 +37,36 @@ class TrainingFiles:
     Args:
         files: a file, folder or pattern.
         density: thin them out at random to so many points per square unit of the ground; None leaves them as they are.
+        relief: number of a random relief that is added to their ground; None leaves it as it is. Entries with other
+            numbers are the same files on other ground.
         share: of the training crops that come from them, equally from each; given for all entries or for none. Without,
             each point of a class is as likely as any other to be the center of a crop.
 
     Raises:
-        ValueError: a density or share that is not positive.
+        ValueError: a density or share that is not positive, or a negative number of a relief.
     """
 
     files: str
     density: float | None = None
+    relief: int | None = None
     share: float | None = None
     shorthand: ClassVar[str] = "files"
 
     def __post_init__(self) -> None:
-        for name in ("density", "share"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        if self.share is not None and not self.share > 0:
+            raise ValueError(f"share must be positive, got {self.share}")
+        _ = self.variant  # checked there
+
+    @property
+    def variant(self) -> CloudVariant:
+        """What each of the files becomes before it is learned from."""
+        return CloudVariant(self.density, self.relief)
 
     def each(self, base: Path) -> list[TrainingFiles]:
         """One entry for each of the files, the share divided among them."""
         found = find_files([self.files], base)
         share = None if self.share is None else self.share / len(found)
-        return [TrainingFiles(str(path), self.density, share) for path in found]
+        return [dataclasses.replace(self, files=str(path), share=share) for path in found]
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,8 @@ class DataSettings:
             raise ValueError(f"data_set {self.data_set} needs its folder: path, or --data.path on the command line")
         if len({entry.share is None for entry in self.train}) > 1:
             raise ValueError("train: give every entry a share or none")
-        if self.data_set != "files" and any(entry.share or entry.density for entry in self.train):
-            raise ValueError(f"train: share and density are for files, not for the data set {self.data_set}")
+        if self.data_set != "files" and any(entry.share or entry.variant != CloudVariant() for entry in self.train):
+            raise ValueError(f"train: share, density and relief are for files, not for the data set {self.data_set}")
 
     def with_absolute_path(self, base: Path) -> DataSettings:
         """The same with the data set's folder and cache made absolute, from ``base`` on."""

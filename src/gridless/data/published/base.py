@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from gridless.cloud import PointCloud
-from gridless.data.files import thinned
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import LabelMap
+from gridless.data.variants import CloudVariant
 
 Task = Literal["segmentation", "classification"]
+_AS_IT_IS = CloudVariant()
 
 
 class DataSet(ABC):
@@ -67,7 +68,7 @@ class DataSet(ABC):
         """
 
     def prepare(
-        self, path: Path, inputs: InputSettings, labels: LabelMap, density: float | None = None
+        self, path: Path, inputs: InputSettings, labels: LabelMap, variant: CloudVariant = _AS_IT_IS
     ) -> PreparedCloud:
         """Read a cloud, encode its labels and compute its features.
 
@@ -75,13 +76,13 @@ class DataSet(ABC):
             path: one of :meth:`files`.
             inputs: features.
             labels: classes.
-            density: see :func:`gridless.data.thinned`; None keeps every point.
+            variant: what the cloud becomes before.
 
         Raises:
             ReadError: the file is damaged.
             ValueError: no label column, labels without a mapping, NaN coordinates, missing columns; names the file.
         """
-        return prepared_cloud(self.read(path), str(path), inputs, labels, density)
+        return prepared_cloud(self.read(path), str(path), inputs, labels, variant)
 
     def stratum(self, path: Path) -> str:
         """What a validation split takes its share of separately (an object's class); one for all by default."""
@@ -115,9 +116,8 @@ class DataSet(ABC):
 
 
 def prepared_cloud(
-    cloud: PointCloud, name: str, inputs: InputSettings, labels: LabelMap, density: float | None = None
+    cloud: PointCloud, name: str, inputs: InputSettings, labels: LabelMap, variant: CloudVariant = _AS_IT_IS
 ) -> PreparedCloud:
     """A cloud as :meth:`DataSet.prepare` makes it of its file; ``name`` is that of the file in messages."""
-    if density is not None:
-        cloud = thinned(cloud, density)
+    cloud = variant.of(cloud)
     return inputs.prepare(cloud, name, labels.of_cloud(cloud, name))
