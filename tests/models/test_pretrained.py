@@ -1,10 +1,13 @@
 """The networks that come with the package: small enough to ship, and right about a simple town."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import gridless as gl
 from gridless.cli.main import main
+from gridless.cli.model_argument import model_file
 from gridless.models import PRETRAINED, pretrained_file
 
 GROUND, TREE, BUILDING = 2, 3, 6
@@ -30,13 +33,13 @@ def town(density):
 
 @pytest.fixture(scope="module")
 def airborne():
-    return gl.load_model(pretrained_file("airborne"))
+    return gl.load_model(pretrained_file("airborne_dense"))
 
 
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_small_enough_to_ship_and_without_paths_of_the_training_machine(name):
     path = pretrained_file(name)
-    assert path.stat().st_size < 4e6
+    assert sum(pretrained_file(each).stat().st_size for each in PRETRAINED) < 4e6
     assert path.with_suffix(".md").is_file()
     header = path.read_bytes()[:20_000].decode("latin-1")
     assert "/home" not in header
@@ -65,6 +68,27 @@ def test_predict_needs_no_model(tmp_path):
     assert (found == truth).mean() > 0.8
 
 
+def test_a_sparse_town_is_labelled_by_the_network_for_sparse_clouds(tmp_path):
+    cloud, truth = town(0.4)
+    gl.write(tmp_path / "scan.laz", cloud)
+    assert main(["predict", str(tmp_path / "scan.laz"), "-o", str(tmp_path / "out.laz")]) == 0
+    expected = gl.predict(gl.load_model(pretrained_file("airborne_sparse")), gl.read(tmp_path / "scan.laz"))
+    found = gl.read(tmp_path / "out.laz")["classification"]
+    assert np.array_equal(found, expected["classification"])
+    for kind in (GROUND, TREE, BUILDING):
+        assert (found[truth == kind] == kind).mean() > 0.7, kind
+
+
+def test_airborne_means_the_network_that_suits_the_files(tmp_path):
+    for name, density in (("sparse.laz", 0.4), ("dense.laz", 4.0), ("dense.npz", 4.0)):
+        gl.write(tmp_path / name, town(density)[0])
+    assert model_file(Path("airborne"), [tmp_path / "sparse.laz"]).name == "airborne_sparse.safetensors"
+    for name in ("dense.laz", "dense.npz"):
+        assert model_file(Path("airborne"), [tmp_path / name]).name == "airborne_dense.safetensors"
+    assert model_file(Path("airborne_sparse"), [tmp_path / "dense.laz"]).name == "airborne_sparse.safetensors"
+    assert model_file(Path("airborne")).name == "airborne_dense.safetensors"
+
+
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="name must be one of airborne"):
+    with pytest.raises(ValueError, match="name must be one of airborne_dense, airborne_sparse"):
         pretrained_file("indoor")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torchmetrics.classification import MulticlassCalibrationError
 
-from gridless.cli.model_argument import load_model_or_run
-from gridless.data import IGNORED, PreparedCloud, settings_from_plain
+from gridless.cli.model_argument import BY_DENSITY, load_model_or_run
+from gridless.data import IGNORED, PreparedCloud, find_files, settings_from_plain
 from gridless.io import replaced_when_complete
 from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
@@ -40,7 +40,7 @@ def evaluate(
     """Score a model on every labelled point or object: accuracy, IoU, precision and recall per class, calibration.
 
     Args:
-        model: model file, folder of a run, or "airborne", which comes with the package.
+        model: model file, folder of a run, or a network of the package, as ``predict`` takes it.
         files: labelled files, folders or patterns, or parts of the model's data set; by default those of its recipe.
         output: folder for scores.json and confusion.png; by default the model's folder, or the current one for a
             network of the package.
@@ -52,7 +52,7 @@ def evaluate(
     Returns:
         The exit status, 0.
     """
-    network = load_model_or_run(model)
+    network = load_model_or_run(model, find_files(files or [], Path.cwd()) if str(model) == BY_DENSITY else ())
     labels = label_map(network)
     clouds, total = _held_aside(network, path, files) if validation else _named(network, path, files)
     folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder

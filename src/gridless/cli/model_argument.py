@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from gridless.models import PRETRAINED, load_model, pretrained_file
+from gridless.models import DENSE_FROM, PRETRAINED, airborne_network, load_model, pretrained_file
 from gridless.models.base import Network
+from gridless.prediction import ground_density
 from gridless.training.layout import MODEL_FILE
 
+#: The network of the package that suits the density of the files.
+BY_DENSITY = "airborne"
 
-def model_file(model: Path) -> Path:
-    """The file that the argument means; a file or folder of that name goes before a network of the package."""
+
+def model_file(model: Path, files: Sequence[Path] = ()) -> Path:
+    """The file that the argument means; a file or folder of that name goes before a network of the package.
+
+    Args:
+        model: as the user gave it.
+        files: that the model is for, which "airborne" depends on; without any it is that of dense clouds.
+    """
     if model.is_dir():
         return model / MODEL_FILE
-    return pretrained_file(str(model)) if str(model) in PRETRAINED and not model.exists() else model
+    name = str(model)
+    if model.exists() or name not in (*PRETRAINED, BY_DENSITY):
+        return model
+    if name == BY_DENSITY:
+        name = airborne_network(ground_density(files, enough=DENSE_FROM) if files else DENSE_FROM)
+    return pretrained_file(name)
 
 
-def load_model_or_run(model: Path) -> Network:
+def load_model_or_run(model: Path, files: Sequence[Path] = ()) -> Network:
     """Load what the argument means."""
-    return load_model(model_file(model))
+    return load_model(model_file(model, files))

@@ -13,17 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from gridless.cli.model_argument import load_model_or_run, model_file
+from gridless.cli.model_argument import BY_DENSITY, model_file
 from gridless.data import find_files
 from gridless.io import SUFFIXES, remove_leftovers
-from gridless.models import Network
+from gridless.models import Network, load_model
 from gridless.prediction import Clock, Cluster, bytes_of, neighbors_of, predict_file
 
 
 def predict(
     inputs: list[str],
     output: Path,
-    model: Path = Path("airborne"),
+    model: Path = Path(BY_DENSITY),
     probabilities: bool = False,
     confidence: bool = False,
     votes: int = 1,
@@ -40,8 +40,9 @@ def predict(
     Args:
         inputs: files, folders or patterns.
         output: file to write, or folder for several inputs.
-        model: model file, folder of a run, or "airborne", which comes with the package: ground, vegetation and building
-            in airborne LiDAR.
+        model: model file, folder of a run, or a network of the package for ground, vegetation and building in airborne
+            LiDAR: "airborne_dense", "airborne_sparse" (below a point per square metre), or "airborne", the one of these
+            that suits the files.
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class, as an extra dimension ``confidence``.
         votes: average over as many turns of every crop; takes as many times as long.
@@ -65,7 +66,8 @@ def predict(
     if len({target.name for target in targets}) < len(targets):
         raise ValueError("predict: two inputs have the same file name, and would become one output")
     allowed = bytes_of(memory)
-    network = load_model_or_run(model)
+    model = model_file(model, files)
+    network = load_model(model)
     if is_folder:
         output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(targets[0].parent)
@@ -73,7 +75,7 @@ def predict(
     columns = (TextColumn("{task.description}"), BarColumn(), _PointsPerSecond(), TimeRemainingColumn())
     jobs = []
     for file, target, neighbors in zip(files, targets, neighbors_of(network, files), strict=True):
-        if resume and _is_newer(target, [file, model_file(model)]):
+        if resume and _is_newer(target, [file, model]):
             console.print(f"kept: {target}", soft_wrap=True, markup=False, highlight=False)
         else:
             jobs.append(_Job(file, target, neighbors))

@@ -2,6 +2,7 @@
 
 from gridless.prediction.clock import Clock
 from gridless.prediction.cluster import Cluster
+from gridless.prediction.density import ground_density
 from gridless.prediction.files import neighbors_of, predict_file
 from gridless.prediction.memory import bytes_of
 from gridless.prediction.objects import object_probabilities
@@ -12,6 +13,7 @@ __all__ = [
     "Cluster",
     "bytes_of",
     "class_probabilities",
+    "ground_density",
     "input_settings",
     "label_map",
     "neighbors_of",

@@ -1,0 +1,52 @@
+"""How densely files cover the ground: what a network of the package is chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gridless.data import covering_centers
+from gridless.io import open as open_file
+
+_POINTS_A_CELL = 10
+_CHUNK = 500_000
+
+
+def ground_density(files: Sequence[Path], enough: float) -> float:
+    """Points per square unit of the ground that files cover together, or a lower bound of at least ``enough``.
+
+    Where the headers' bounds alone promise ``enough``, no point is read: a file has no fewer points on what it covers
+    than on its bounding box.
+
+    Args:
+        files: point clouds of at least two coordinates; files without points count as nothing.
+        enough: above this the number does not matter.
+
+    Raises:
+        ReadError: a file is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from gridless import PointCloud
+        >>> from gridless.io import write
+        >>> file = Path(tempfile.mkdtemp()) / "square.npz"
+        >>> write(file, PointCloud(np.random.default_rng(0).random((10_000, 3)) * [100, 100, 5]))
+        >>> bool(0.9 < ground_density([file], enough=4.0) < 1.3)
+        True
+    """
+    side = np.sqrt(_POINTS_A_CELL / enough)
+    num_points, covered = 0, 0.0
+    for file in files:
+        with open_file(file, chunk_size=_CHUNK) as chunks:
+            num_points += len(chunks)
+            header = chunks.metadata.get("las_header")
+            if header is not None:
+                area = float(np.prod(np.maximum(np.array(header.maxs)[:2] - np.array(header.mins)[:2], side)))
+                if len(chunks) >= enough * area:
+                    covered += area
+                    continue
+            cells = [covering_centers(chunk.positions[:, :2], side, np.zeros(2)) for chunk in chunks]
+            covered += len(np.unique(np.concatenate(cells), axis=0)) * side**2 if cells else 0.0
+    return num_points / covered if covered else 0.0
