@@ -87,7 +87,7 @@ template <class T>
 GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first_slot, int64_t end_slot,
                                     bool needs_features) {
   const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
-  const int64_t position_bytes = problem.dim * (problem.double_positions ? int64_t{sizeof(double)} : int64_t{sizeof(float)});
+  const int64_t position_bytes = problem.dim * (problem.double_positions ? 8 : 4);
   const char* features = static_cast<const char*>(problem.column_features);
   const char* positions = static_cast<const char*>(problem.column_positions);
   for (int64_t slot = first_slot; slot < end_slot; ++slot) {

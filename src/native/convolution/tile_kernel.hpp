@@ -302,8 +302,8 @@ inline void pull_back(const PairProblem<T>& problem, KernelTile<T>& tile, T* gra
       for (int earlier = 0; earlier < index; ++earlier) before_this_layer += num_weights(problem.layers[earlier]);
       const int row = whole_groups(layer.num_out);
       transpose(layer.num_out, kTileSlots, gradient, kTileRow, tile.transposed, row);
-      product<T, kTileRow>(layer.num_in + 1, layer.num_out, kTileSlots, tile.inputs[index], kTileRow, 1, tile.transposed,
-                           row, layer_gradients + before_this_layer, layer.num_out, true);
+      product<T, kTileRow>(layer.num_in + 1, layer.num_out, kTileSlots, tile.inputs[index], kTileRow, 1,
+                           tile.transposed, row, layer_gradients + before_this_layer, layer.num_out, true);
     }
     if (index == 0 && !to_positions) return;
     T* below = tile.gradients[index % 2];
