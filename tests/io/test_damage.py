@@ -65,6 +65,7 @@ def laz_with(tmp_path, cloud, position_of, form, value):
     [
         (("points", 0), "<q", 10**15, "promises a table of chunks at byte 1000000000000000"),
         (("table", 4), "<I", 2**31, "promises 2147483648 chunks of points"),
+        (("table", 4), "<I", 0, "promises 40 points, but chunks of 0 in all"),
         (("record", 12), "<I", 2**31, "promises chunks of 2147483648 points, but 40 points in all"),
         (("points", 8 + 46 + 4), "<I", 3 * 10**9, r"promises layers of 30\d* bytes"),  # 46 bytes: format 6 and the rest
     ],

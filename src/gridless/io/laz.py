@@ -33,6 +33,10 @@ def check_chunks(path: Path, file: BinaryIO, header: laspy.LasHeader) -> None:
         _check_number_of_chunks(path, file, points_at, point_bytes, size)
         file.seek(points_at)
         chunks = lazrs.read_chunk_table(file, lazrs.LazVlr(record))
+        promised = sum(num_points for num_points, _ in chunks)
+        if promised < header.point_count:
+            # The decoder would take for a chunk whatever follows.
+            raise ReadError(path, f"promises {header.point_count} points, but chunks of {promised} in all")
         num_layers = _num_layers(record)
         at = points_at + 8
         for num_points, num_bytes in chunks:
