@@ -141,6 +141,28 @@ def test_mouse_and_panel_in_a_browser(tmp_path, page):
     page.show_class(0, True)
 
 
+def test_fewer_points_can_be_asked_for_in_the_panel(tmp_path, page):
+    def shown():
+        (stream,) = page._streams.values()
+        return sum(len(page._rows(node)) for node in stream.shown)
+
+    def settled():
+        deadline = time.monotonic() + 30
+        while not page.is_settled():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return shown()
+
+    with browser_at(page.server.address, tmp_path / "profile") as browser:
+        fields = "[...document.querySelectorAll('input')]"
+        assert browser.wait_for(f"{fields}.some(field => field.value == '{page.budget}')")
+        everything, budget = settled(), page.budget
+        page.show_at_most(20_000)
+        assert 0 < settled() <= 20_000 < everything
+        page.show_at_most(budget)
+        assert settled() == everything
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -26,6 +26,7 @@ setInterval(() => {
   }
 }, 300);
 """  # of the link that the panel shows
+_FEWEST = 50_000  # points on the screen that one may ask for
 _PICKED_WITHIN = 0.01  # of the distance: how far beside the pointer's ray a point may lie
 
 
@@ -87,6 +88,12 @@ class CloudPage:
         (self.hidden.discard if shown else self.hidden.add)(number)
         self._refresh()
 
+    def show_at_most(self, budget: int) -> None:
+        """Change the largest number of points on the screen."""
+        self.budget = budget
+        for stream in list(self._streams.values()):
+            stream.update()
+
     def picked(self, origin: NDArray[np.float64], direction: NDArray[np.float64], nodes: list[int]) -> int | None:
         """Index of the foremost point of these nodes that a ray in the page's frame meets; None if it meets none."""
         if not nodes:
@@ -131,6 +138,9 @@ class CloudPage:
         chosen.on_update(lambda _: self.color_by(chosen.value))
         size = gui.add_slider("point size", min=0.2, max=5.0, step=0.1, initial_value=1.0)
         size.on_update(lambda _: self._resize(size.value))
+        hint = "fewer turn smoothly on weak graphics"
+        most = gui.add_number("most points", self.budget, min=_FEWEST, step=_FEWEST, hint=hint)
+        most.on_update(lambda _: self.show_at_most(int(most.value)))
         self._legend = gui.add_folder("legend")
         self._legend_parts: list[Any] = []
         self._show_legend()
