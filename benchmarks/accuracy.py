@@ -25,8 +25,8 @@ from gridless.cli.evaluate import evaluate
 from gridless.data import find_files, settings_from_plain
 from gridless.io import replaced_when_complete
 from gridless.metrics import SegmentationScores
-from gridless.models import load_model
-from gridless.training import MODEL_FILE, fit, load_recipe
+from gridless.models import MODEL_FILE, load_model
+from gridless.training import fit, load_recipe
 
 _ROOT = Path(__file__).parents[1]
 _TASKS = Path(__file__).with_suffix(".yaml")

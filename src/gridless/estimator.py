@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from gridless.cloud import PointCloud
 from gridless.data import FeatureSettings, InputSettings, LabelMap, SamplerSettings
 from gridless.io import write
-from gridless.models import load_model
+from gridless.models import MODEL_FILE, load_model
 from gridless.neighbors import knn
 from gridless.prediction import class_probabilities, input_settings
-from gridless.training import MODEL_FILE, Recipe, TrainingFiles, fit
+from gridless.training import Recipe, TrainingFiles, fit
 from gridless.training.recipe import DataSettings, NetworkSettings, ScheduleSettings
 
 Points = PointCloud | ArrayLike

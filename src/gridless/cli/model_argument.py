@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gridless.models import DENSE_FROM, PRETRAINED, airborne_network, load_model, pretrained_file
+from gridless.models import DENSE_FROM, MODEL_FILE, PRETRAINED, airborne_network, load_model, pretrained_file
 from gridless.models.base import Network
 from gridless.prediction import ground_density
-from gridless.training.layout import MODEL_FILE
 
 #: The network of the package that suits the density of the files.
 BY_DENSITY = "airborne"

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from gridless.training import MODEL_FILE, fit, is_first_process, load_recipe
+from gridless.models import MODEL_FILE
+from gridless.training import fit, is_first_process, load_recipe
 
 _SCORES = {"val_miou": "mIoU", "val_accuracy": "accuracy"}
 

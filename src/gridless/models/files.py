@@ -18,6 +18,8 @@ from gridless.io.atomic import replaced_when_complete
 from gridless.models.base import Network
 from gridless.models.registry import MODELS, build_model
 
+MODEL_FILE = "model.safetensors"
+"""Name of the model in a run's folder."""
 _FORMAT = "gridless-model-1"
 
 

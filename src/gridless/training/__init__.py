@@ -3,14 +3,13 @@
 from gridless.training.clouds import open_clouds
 from gridless.training.curves import read_curves
 from gridless.training.fit import TrainedRun, fit
-from gridless.training.layout import MODEL_FILE, RECIPE_FILE
+from gridless.training.layout import RECIPE_FILE
 from gridless.training.module import DivergedError
 from gridless.training.processes import is_first_process
 from gridless.training.recipe import Recipe, TrainingFiles, load_recipe, write_recipe
 from gridless.training.threads import threads_beside_workers
 
 __all__ = [
-    "MODEL_FILE",
     "RECIPE_FILE",
     "DivergedError",
     "Recipe",

@@ -16,10 +16,10 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from gridless.data import plain_from_settings
 from gridless.io import is_full_disk, remove_leftovers, replaced_when_complete
-from gridless.models import build_model, save_model
+from gridless.models import MODEL_FILE, build_model, save_model
 from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.clouds import open_clouds
-from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, MODEL_FILE, RECIPE_FILE
+from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError, NetworkTraining
 from gridless.training.processes import is_first_process, trainer_placement
 from gridless.training.recipe import Recipe, write_recipe

@@ -1,6 +1,5 @@
-"""Names of the files of a run's folder."""
+"""Names of the files of a run's folder, beside that of the model."""
 
-MODEL_FILE = "model.safetensors"
 RECIPE_FILE = "recipe.yaml"
 CURVES_FOLDER = "curves"
 DIVERGED_FILE = "diverged.json"
