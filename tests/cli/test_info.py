@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -69,11 +66,9 @@ def test_damaged_file(tmp_path):
         info([tmp_path / "a.ply"])
 
 
-def test_reference_system_of_a_real_file(capsys):
-    folder = Path(os.environ.get("GRIDLESS_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}; set GRIDLESS_DATA")
-    info([folder / "parser_samples" / "ign_pf8_extra_dims.laz", folder / "parser_samples" / "MixedConifer.laz"])
+def test_reference_system_of_a_real_file(real_data, capsys):
+    samples = real_data / "parser_samples"
+    info([samples / "ign_pf8_extra_dims.laz", samples / "MixedConifer.laz"])
     printed = capsys.readouterr().out
     assert "crs      RGF93 / Lambert-93" in printed
     assert "crs      EPSG:26912" in printed

@@ -82,10 +82,10 @@ def test_a_sparse_town_is_labelled_by_the_network_for_sparse_clouds(tmp_path):
 def test_airborne_means_the_network_that_suits_the_files(tmp_path):
     for name, density in (("sparse.laz", 0.4), ("dense.laz", 4.0), ("dense.npz", 4.0)):
         gl.write(tmp_path / name, town(density)[0])
-    assert model_file(Path("airborne"), [tmp_path / "sparse.laz"]).name == "airborne_sparse.safetensors"
+    assert model_file(Path("airborne"), [str(tmp_path / "sparse.laz")]).name == "airborne_sparse.safetensors"
     for name in ("dense.laz", "dense.npz"):
-        assert model_file(Path("airborne"), [tmp_path / name]).name == "airborne_dense.safetensors"
-    assert model_file(Path("airborne_sparse"), [tmp_path / "dense.laz"]).name == "airborne_sparse.safetensors"
+        assert model_file(Path("airborne"), [str(tmp_path / name)]).name == "airborne_dense.safetensors"
+    assert model_file(Path("airborne_sparse"), [str(tmp_path / "dense.laz")]).name == "airborne_sparse.safetensors"
     assert model_file(Path("airborne")).name == "airborne_dense.safetensors"
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torchmetrics.classification import MulticlassCalibrationError
 
-from gridless.cli.model_argument import BY_DENSITY, load_model_or_run
-from gridless.data import IGNORED, PreparedCloud, find_files, settings_from_plain
+from gridless.cli.model_argument import load_model_or_run
+from gridless.data import IGNORED, PreparedCloud, settings_from_plain
 from gridless.io import replaced_when_complete
 from gridless.metrics import SegmentationScores, mean_class_accuracy
 from gridless.models.base import Network
@@ -52,7 +52,7 @@ def evaluate(
     Returns:
         The exit status, 0.
     """
-    network = load_model_or_run(model, find_files(files or [], Path.cwd()) if str(model) == BY_DENSITY else ())
+    network = load_model_or_run(model, files or ())
     labels = label_map(network)
     clouds, total = _held_aside(network, path, files) if validation else _named(network, path, files)
     folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder

@@ -66,7 +66,7 @@ def predict(
     if len({target.name for target in targets}) < len(targets):
         raise ValueError("predict: two inputs have the same file name, and would become one output")
     allowed = bytes_of(memory)
-    model = model_file(model, files)
+    model = model_file(model, inputs)
     network = load_model(model)
     if is_folder:
         output.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gridless.data import covering_centers
 from gridless.io import open as open_file
+from gridless.prediction.large.neighbors import header_bounds
 
 _POINTS_A_CELL = 10
 _CHUNK = 500_000
@@ -41,9 +42,8 @@ def ground_density(files: Sequence[Path], enough: float) -> float:
     for file in files:
         with open_file(file, chunk_size=_CHUNK) as chunks:
             num_points += len(chunks)
-            header = chunks.metadata.get("las_header")
-            if header is not None:
-                area = float(np.prod(np.maximum(np.array(header.maxs)[:2] - np.array(header.mins)[:2], side)))
+            if (box := header_bounds(chunks)) is not None:
+                area = float(np.prod(np.maximum(box[1][:2] - box[0][:2], side)))
                 if len(chunks) >= enough * area:
                     covered += area
                     continue

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridless.cloud import PointCloud
+from gridless.io import PointChunks
 from gridless.io import open as open_file
 
 _LARGEST_OVERLAP = 0.1
@@ -21,11 +22,16 @@ def bounds_of(file: Path) -> Box | None:
     with open_file(file, chunk_size=_CHUNK) as chunks:
         if not len(chunks):
             return None
-        header = chunks.metadata.get("las_header")
-        if header is not None:
-            return np.array(header.mins), np.array(header.maxs)
+        if (box := header_bounds(chunks)) is not None:
+            return box
         parts = [(chunk.positions.min(axis=0), chunk.positions.max(axis=0)) for chunk in chunks]
     return np.min([low for low, _ in parts], axis=0), np.max([high for _, high in parts], axis=0)
+
+
+def header_bounds(chunks: PointChunks) -> Box | None:
+    """Bounds that an open file's header tells; None if it tells none."""
+    header = chunks.metadata.get("las_header")
+    return None if header is None else (np.array(header.mins), np.array(header.maxs))
 
 
 def side_by_side(boxes: Sequence[Box | None], reach: float) -> list[list[int]]:
