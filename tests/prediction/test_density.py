@@ -35,3 +35,13 @@ def test_no_points_are_no_density(tmp_path):
     gl.write(tmp_path / "none.laz", square(1.0)[:0])
     assert ground_density([tmp_path / "none.laz"], enough=1.0) == 0.0
     assert ground_density([], enough=1.0) == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_points_that_are_nowhere_do_not_count_as_ground(tmp_path):
+    cloud = square(0.5)
+    cloud.positions[7] = np.nan
+    gl.write(tmp_path / "nan.npz", cloud)
+    assert ground_density([tmp_path / "nan.npz"], enough=1.0) == pytest.approx(0.5, rel=0.15)
+    gl.write(tmp_path / "line.npz", gl.PointCloud(np.arange(1000.0)[:, None]))
+    assert ground_density([tmp_path / "line.npz"], enough=1.0) == pytest.approx(1.0, rel=0.05)

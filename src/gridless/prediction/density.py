@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridless.data import covering_centers
 from gridless.io import open as open_file
@@ -22,7 +23,7 @@ def ground_density(files: Sequence[Path], enough: float) -> float:
     than on its bounding box.
 
     Args:
-        files: point clouds of at least two coordinates; files without points count as nothing.
+        files: point clouds; files without points count as nothing.
         enough: above this the number does not matter.
 
     Raises:
@@ -40,6 +41,7 @@ def ground_density(files: Sequence[Path], enough: float) -> float:
     side = np.sqrt(_POINTS_A_CELL / enough)
     num_points, covered = 0, 0.0
     for file in files:
+        cells: list[NDArray[np.float64]] = []
         with open_file(file, chunk_size=_CHUNK) as chunks:
             num_points += len(chunks)
             if (box := header_bounds(chunks)) is not None:
@@ -47,6 +49,11 @@ def ground_density(files: Sequence[Path], enough: float) -> float:
                 if len(chunks) >= enough * area:
                     covered += area
                     continue
-            cells = [covering_centers(chunk.positions[:, :2], side, np.zeros(2)) for chunk in chunks]
-            covered += len(np.unique(np.concatenate(cells), axis=0)) * side**2 if cells else 0.0
+            for chunk in chunks:
+                horizontal = chunk.positions[:, :2]
+                known = np.isfinite(horizontal).all(axis=1)  # who labels the file tells of the others
+                cells.append(covering_centers(horizontal[known], side, np.zeros(horizontal.shape[1])))
+        if cells:
+            distinct = np.unique(np.concatenate(cells), axis=0)
+            covered += len(distinct) * side ** distinct.shape[1]
     return num_points / covered if covered else 0.0
