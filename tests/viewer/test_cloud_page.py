@@ -20,6 +20,7 @@ from gridless.io import write
 from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
+from gridless.viewer.pace import Pace
 from tests.viewer.browser import browser_at, program_or_skip
 
 
@@ -61,10 +62,10 @@ def test_a_point_under_the_pointer_is_picked_with_its_values(page):
 def test_hidden_classes_are_neither_sent_nor_picked(page):
     page.color_by("label")
     page.show_class(0, False)
-    sent = np.concatenate([page._rows(node) for node in range(len(page.tree))])
+    sent = np.concatenate([page.rows(node) for node in range(len(page.tree))])
     assert set(page.cloud["label"][sent]) == {6}
     page.show_class(0, True)
-    assert sum(len(page._rows(node)) for node in range(len(page.tree))) == len(page.cloud)
+    assert sum(len(page.rows(node)) for node in range(len(page.tree))) == len(page.cloud)
 
 
 def test_colorings_of_classes_values_and_errors(page):
@@ -141,26 +142,66 @@ def test_mouse_and_panel_in_a_browser(tmp_path, page):
     page.show_class(0, True)
 
 
+def waited_for(condition):
+    deadline = time.monotonic() + 30
+    while not (value := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value
+
+
+def drawn(page):
+    (stream,) = page._streams.values()
+    return sum(len(page.rows(node)) for node, (handle, _) in list(stream.shown.items()) if handle.visible)
+
+
 def test_fewer_points_can_be_asked_for_in_the_panel(tmp_path, page):
-    def shown():
-        (stream,) = page._streams.values()
-        return sum(len(page._rows(node)) for node in stream.shown)
-
-    def settled():
-        deadline = time.monotonic() + 30
-        while not page.is_settled():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return shown()
-
     with browser_at(page.server.address, tmp_path / "profile") as browser:
+        page.draw_all()
         fields = "[...document.querySelectorAll('input')]"
         assert browser.wait_for(f"{fields}.some(field => field.value == '{page.budget}')")
-        everything, budget = settled(), page.budget
+        waited_for(lambda: page.is_settled())
+        everything, budget = drawn(page), page.budget
         page.show_at_most(20_000)
-        assert 0 < settled() <= 20_000 < everything
+        waited_for(lambda: page.is_settled())
+        assert 0 < drawn(page) <= 20_000 < everything
         page.show_at_most(budget)
-        assert settled() == everything
+        page.draw_all()
+        waited_for(lambda: page.is_settled() and drawn(page) == everything)
+
+
+def test_a_slow_browser_draws_fewer_points_while_the_camera_moves(tmp_path, page):
+    with browser_at(page.server.address, tmp_path / "profile") as browser:
+        page.draw_all()
+        browser.wait_for("location.search")
+        waited_for(lambda: page.is_settled() and drawn(page) == len(page.points))
+        page.pace = Pace(20_000, len(page.points))
+        # one report of slow frames, told as the page's script tells it, and then no more
+        browser.value("fetch('report?5000')")
+        waited_for(lambda: page.pace.moving == 20_000)
+        page.pace.learn = lambda milliseconds, drawn: None
+        browser.mouse("mousePressed", 400, 350)
+        for step in range(1, 6):
+            browser.mouse("mouseMoved", 400 + 20 * step, 350)
+        waited_for(lambda: 0 < drawn(page) <= 20_000)
+        browser.mouse("mouseReleased", 500, 350)
+        waited_for(lambda: page.is_settled() and drawn(page) == len(page.points))
+
+
+def test_the_number_of_points_follows_the_time_of_frames():
+    pace = Pace(1_000, 1_000_000)
+    for _ in range(40):  # drawing that takes 1 ms for 2,000 points
+        pace.learn(pace.moving / 2_000, pace.moving)
+    assert pace.moving == pytest.approx(100_000, rel=0.01)
+    assert pace.resting == 2 * pace.moving
+    pace.learn(1e9, pace.moving)
+    assert pace.moving == 1_000
+    for _ in range(40):
+        pace.learn(1e-3, pace.moving)
+    assert pace.moving == pace.resting == 1_000_000
+    for milliseconds, drawn in ((float("nan"), 5), (-1.0, 5), (0.0, 5), (5.0, 0)):
+        pace.learn(milliseconds, drawn)
+    assert pace.moving == 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ from gridless.viewer.guarded_server import GuardedServer  # noqa: E402
 SUBPROTOCOL = [f"viser-v{viser.__version__}"]
 
 
+REPORTS = []
+
+
 @pytest.fixture(scope="module")
 def server():
-    guarded = GuardedServer(script="ours()")
+    guarded = GuardedServer(script="ours()", on_report=REPORTS.append)
     yield guarded
     guarded.stop()
 
@@ -61,6 +64,13 @@ def test_nothing_but_the_page_is_served(server):
 )
 def test_other_hosts_and_origins_are_refused_though_they_know_the_token(server, headers):
     assert get(server, f"/{server.token}/", **headers)[0] == 403
+
+
+def test_reports_of_the_script_are_heard_and_no_others(server):
+    assert get(server, f"/{server.token}/report?17.5") == (204, b"")
+    assert get(server, "/wrong/report?1")[0] == 403
+    assert get(server, f"/{server.token}/report?2", Origin="http://evil.example")[0] == 403
+    assert REPORTS == ["17.5"]
 
 
 def test_the_socket_needs_token_and_origin_too(server):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
-import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -14,19 +14,27 @@ from numpy.typing import NDArray
 from gridless.cloud import PointCloud
 from gridless.viewer.coloring import Coloring
 from gridless.viewer.guarded_server import GuardedServer
-from gridless.viewer.octree import Camera, Octree
+from gridless.viewer.octree import Octree
+from gridless.viewer.pace import Pace
+from gridless.viewer.stream import Stream
 
 _EDGE = 10.0  # of the cloud's cube on the page, whose near and far planes are made for scenes of that size
-_BATCH = 8  # nodes sent before looking whether the camera has moved on
-_CAMERA_IN_ADDRESS = """
+# The address takes the camera of the link that the panel shows. Frames are timed at first and while that changes.
+_SCRIPT = """
+let frames = 0, since = performance.now(), unreported = 20;
+requestAnimationFrame(function count() { frames++; requestAnimationFrame(count); });
 setInterval(() => {
+  const before = location.search, now = performance.now();
   for (const field of document.querySelectorAll("input")) {
     const [, query] = field.value.split("?initialCameraPosition=");
     if (query) history.replaceState(null, "", "?initialCameraPosition=" + query);
   }
+  if (frames && (location.search != before || unreported-- > 0)) fetch("report?" + (now - since) / frames);
+  frames = 0, since = now;
 }, 300);
-"""  # of the link that the panel shows
-_FEWEST = 50_000  # points on the screen that one may ask for
+"""
+_FEWEST = 20_000  # points on the screen, however slow it is
+_COUNT_STEP = 50_000  # of the panel's field for the most points
 _PICKED_WITHIN = 0.01  # of the distance: how far beside the pointer's ray a point may lie
 
 
@@ -37,7 +45,7 @@ class CloudPage:
         cloud: N finite points in 3 dimensions.
         ways: name -> function that makes the coloring, when it is first asked for; the first one is shown.
         port: to listen on; 0 takes a free one.
-        budget: largest number of points on the screen.
+        budget: largest number of points on the screen; fewer are drawn where frames would take long.
 
     Raises:
         ValueError: no point, not in 3 dimensions, or not finite.
@@ -50,6 +58,7 @@ class CloudPage:
             raise ValueError(f"view: at least one point in 3 dimensions is needed, got {len(cloud)} in {cloud.dim}")
         cloud.require_finite("view")
         self.cloud, self.budget, self._ways = cloud, budget, ways
+        self.pace = _pace_up_to(budget)
         low, high = cloud.positions.min(axis=0), cloud.positions.max(axis=0)
         self.center = (low + high) / 2
         self.scale = _EDGE / max(float((high - low).max()), 1e-9)
@@ -60,8 +69,8 @@ class CloudPage:
         self._made: dict[str, Coloring] = {}
         self.way = next(iter(ways))
         self.hidden: set[int] = set()
-        self._streams: dict[int, _Stream] = {}
-        self.server = GuardedServer(port, _CAMERA_IN_ADDRESS)
+        self._streams: dict[int, Stream] = {}
+        self.server = GuardedServer(port, _SCRIPT, self._frames_took)
         page = self.server.viser
         page.initial_camera.position = (0.0, -0.75 * _EDGE, 0.5 * _EDGE)
         page.initial_camera.look_at = (0.0, 0.0, 0.0)
@@ -90,15 +99,19 @@ class CloudPage:
 
     def show_at_most(self, budget: int) -> None:
         """Change the largest number of points on the screen."""
-        self.budget = budget
+        self.budget, self.pace = budget, _pace_up_to(budget)
         for stream in list(self._streams.values()):
             stream.update()
+
+    def draw_all(self) -> None:
+        """Draw as many points as the budget allows, however long frames take."""
+        self.pace = Pace(self.budget, self.budget)
 
     def picked(self, origin: NDArray[np.float64], direction: NDArray[np.float64], nodes: list[int]) -> int | None:
         """Index of the foremost point of these nodes that a ray in the page's frame meets; None if it meets none."""
         if not nodes:
             return None
-        rows = np.concatenate([self._rows(node) for node in nodes])
+        rows = np.concatenate([self.rows(node) for node in nodes])
         offset = self.points[rows] - origin
         along = offset @ direction
         beside = np.linalg.norm(offset - along[:, None] * direction, axis=1)
@@ -124,9 +137,13 @@ class CloudPage:
 
     def is_settled(self) -> bool:
         """Whether every browser has got all points that its camera needs."""
-        return bool(self._streams) and all(stream.is_settled() for stream in self._streams.values())
+        return bool(self._streams) and all(stream.is_settled for stream in self._streams.values())
 
-    def _rows(self, node: int) -> NDArray[np.int64]:
+    def size_of(self, node: int) -> int:
+        """Number of points of a node, shown or not."""
+        return int(self.tree.starts[node + 1] - self.tree.starts[node])
+
+    def rows(self, node: int) -> NDArray[np.int64]:
         """The points of a node whose classes are shown."""
         rows, group = self.tree.points_of(node), self.coloring.group
         return rows if group is None or not self.hidden else rows[~np.isin(group[rows], list(self.hidden))]
@@ -138,8 +155,8 @@ class CloudPage:
         chosen.on_update(lambda _: self.color_by(chosen.value))
         size = gui.add_slider("point size", min=0.2, max=5.0, step=0.1, initial_value=1.0)
         size.on_update(lambda _: self._resize(size.value))
-        hint = "fewer turn smoothly on weak graphics"
-        most = gui.add_number("most points", self.budget, min=_FEWEST, step=_FEWEST, hint=hint)
+        hint = "fewer where frames take long"
+        most = gui.add_number("most points", self.budget, min=_COUNT_STEP, step=_COUNT_STEP, hint=hint)
         most.on_update(lambda _: self.show_at_most(int(most.value)))
         self._legend = gui.add_folder("legend")
         self._legend_parts: list[Any] = []
@@ -168,17 +185,23 @@ class CloudPage:
 
     def _connect(self, client: Any) -> None:
         client.camera.max_orbit_distance = 100 * _EDGE
-        stream = self._streams[client.client_id] = _Stream(self, client)
-
-        def moved(camera: Any) -> None:
-            stream.link.value = self.link(camera)
-            stream.update()
-
-        client.camera.on_update(moved)
+        stream = self._streams[client.client_id] = Stream(self, client)
+        client.camera.on_update(lambda _: stream.move())
         stream.update()
 
     def _disconnect(self, client: Any) -> None:
-        self._streams.pop(client.client_id, None)
+        stream = self._streams.pop(client.client_id, None)
+        if stream is not None:
+            stream.close()
+
+    def _frames_took(self, milliseconds: str) -> None:
+        """Told by the page's script."""
+        streams = list(self._streams.values())
+        drawn = max((stream.drawn_since_asked() for stream in streams), default=0)
+        with contextlib.suppress(ValueError):
+            self.pace.learn(float(milliseconds), drawn)
+        for stream in streams:
+            stream.update_soon()
 
     def _pick(self, event: Any) -> None:
         stream = self._streams.get(event.client.client_id)
@@ -200,67 +223,5 @@ class CloudPage:
             stream.update(anew=True)
 
 
-class _Stream:
-    """What one browser shows: follows its camera, sends nodes it lacks and takes away those it no longer needs."""
-
-    def __init__(self, page: CloudPage, client: Any) -> None:
-        self.page, self.client = page, client
-        self.shown: dict[int, tuple[Any, int]] = {}  # node -> what shows it, and of which coloring
-        self.link = client.gui.add_text("link to this view", page.link(client.camera), disabled=True)
-        self.picked = client.gui.add_text("picked point", "click on a point", multiline=True, disabled=True)
-        self._asked, self._done, self._version = 0, 0, 0
-        self._working = threading.Lock()
-
-    def is_settled(self) -> bool:
-        return self._asked == self._done and not self._working.locked()
-
-    def update(self, anew: bool = False) -> None:
-        """Bring the browser up to date; of calls during one that is under way the last one counts."""
-        self._asked += 1
-        self._version += anew
-        while self._done != self._asked and self._working.acquire(blocking=False):
-            try:
-                self._follow()
-            finally:
-                self._working.release()
-
-    def resize(self) -> None:
-        """Give the points that are shown the page's size."""
-        for handle, _ in list(self.shown.values()):
-            handle.point_size = self.page.point_size
-
-    def _follow(self) -> None:
-        asked, version = self._asked, self._version
-        page, view = self.page, self.client.camera
-        wanted = page.tree.nodes_for(_camera(view), page.budget).tolist()
-        for node in set(self.shown) - set(wanted):
-            self.shown.pop(node)[0].remove()
-        missing = [node for node in wanted if node not in self.shown or self.shown[node][1] != version]
-        for start in range(0, len(missing), _BATCH):
-            for node in missing[start : start + _BATCH]:
-                self._send(node, version)
-            self.client.flush()
-            if self._asked != asked:
-                return
-        self._done = asked
-
-    def _send(self, node: int, version: int) -> None:
-        page = self.page
-        rows = page._rows(node)
-        handle = self.client.scene.add_point_cloud(
-            f"/points/{node}",
-            page.points[rows],
-            page.coloring.colors[rows],
-            point_size=page.point_size,
-            point_shape="circle",
-            point_shading="flat",
-            precision="float32",
-        )
-        self.shown[node] = handle, version
-
-
-def _camera(view: Any) -> Camera:
-    from viser.transforms import SO3
-
-    rotation = SO3(view.wxyz).as_matrix().astype(np.float64)
-    return Camera(np.asarray(view.position), rotation, view.fov, view.image_width, view.image_height)
+def _pace_up_to(budget: int) -> Pace:
+    return Pace(min(_FEWEST, budget), budget)

@@ -25,6 +25,7 @@ class GuardedServer:
     Args:
         port: to listen on; 0 takes a free one.
         script: JavaScript that the page runs beside viser's.
+        on_report: called with TEXT when the script fetches "report?TEXT".
 
     Raises:
         ModuleNotFoundError: viser is not installed; says how to get it.
@@ -33,7 +34,7 @@ class GuardedServer:
         RuntimeError: viser did not let itself be guarded.
     """
 
-    def __init__(self, port: int = 0, script: str = "") -> None:
+    def __init__(self, port: int = 0, script: str = "", on_report: Callable[[str], None] = lambda text: None) -> None:
         try:
             import viser
             from viser import _messages
@@ -41,7 +42,7 @@ class GuardedServer:
             raise ModuleNotFoundError("gridless view needs viser: pip install 'gridless[view]'") from error
         _require_free(port)
         self.token = secrets.token_urlsafe(24)
-        self._script = script
+        self._script, self._on_report = script, on_report
         self._guarded = 0
         # Browsers open connections ahead and close them unused: no news, and no traceback for the terminal.
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
@@ -93,9 +94,13 @@ class GuardedServer:
                 return connection.respond(HTTPStatus.FORBIDDEN, "wrong host\n")
             if any(origin not in (f"http://{host}" for host in hosts) for origin in request.headers.get_all("Origin")):
                 return connection.respond(HTTPStatus.FORBIDDEN, "wrong origin\n")
-            token, _, rest = request.path.lstrip("/").partition("?")[0].partition("/")
+            path, _, query = request.path.lstrip("/").partition("?")
+            token, _, rest = path.partition("/")
             if not secrets.compare_digest(token.encode(), self.token.encode()):
                 return connection.respond(HTTPStatus.FORBIDDEN, "the address lacks its token\n")
+            if rest == "report":
+                self._on_report(query)
+                return connection.respond(HTTPStatus.NO_CONTENT, "")
             if rest == "":
                 request.headers.pop("Accept-Encoding", None)  # the script goes into plain text
             response = answer(connection, dataclasses.replace(request, path=f"/{rest}"))

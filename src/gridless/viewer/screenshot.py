@@ -45,6 +45,7 @@ def write_screenshot(
     import imageio.v3
 
     browser = require_browser()
+    page.draw_all()
     with tempfile.TemporaryDirectory() as profile, replaced_when_complete(path) as temporary:
         address = f"{page.server.address}?{query}"
         command = [
