@@ -11,8 +11,8 @@ _AT_REST = 2  # times as many points while nobody waits for a frame
 class Pace:
     """The number of points that may be drawn, now that the camera moves or rests.
 
-    Drawing takes longer the more points there are, though not in proportion, so each report takes the number half the way
-    to what would be right in proportion: n ← n · √(50 ms / t), between ``fewest`` and ``most``.
+    Drawing takes longer the more points there are, though not in proportion, so each report takes the number half the
+    way to what would be right in proportion: n ← n · √(50 ms / t), between ``fewest`` and ``most``.
 
     Args:
         fewest: points, however slow the browser is.
