@@ -9,6 +9,10 @@
 #include <cstdint>
 
 #if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
 #define GRIDLESS_VECTOR_BYTES 64
 #elif defined(__AVX2__)
 #define GRIDLESS_VECTOR_BYTES 32
@@ -61,16 +65,27 @@ constexpr int kCacheLine = 64;  // bytes
 // Inlined by force: GCC takes a function that does nothing but this for one without effect and leaves out its calls.
 GRIDLESS_INLINE void prefetch(const void* place) { __builtin_prefetch(place); }
 
+// The first lanes; the others are not touched, or 0.
 template <class T>
 GRIDLESS_INLINE void store_some(T* to, Vector<T> vector, int lanes) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << lanes) - 1), vector);
+  else _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1u << lanes) - 1), vector);
+#else
   __builtin_memcpy(to, &vector, sizeof(T) * static_cast<std::size_t>(lanes));
+#endif
 }
 
 template <class T>
 GRIDLESS_INLINE Vector<T> load_some(const T* from, int lanes) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << lanes) - 1), from);
+  else return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << lanes) - 1), from);
+#else
   Vector<T> vector = {};
   __builtin_memcpy(&vector, from, sizeof(T) * static_cast<std::size_t>(lanes));
   return vector;
+#endif
 }
 
 template <class T>

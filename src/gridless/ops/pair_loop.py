@@ -15,8 +15,10 @@ from gridless import native
 from gridless.ops.dtypes import compute_dtype
 from gridless.ops.workspace import Workspace
 
-# Numbers in the messages of one block.
+# Numbers in the messages of one block, where threads have no sums of their own.
 _BLOCK_NUMBERS = 2**19
+# Numbers of the gradients to features and weights that threads beside the first may have of their own, all together.
+_MOST_COPIED = 2**24
 
 _workspace = Workspace()
 
@@ -27,7 +29,7 @@ def make_loop(dtype: torch.dtype, offsets: Tensor, columns: Tensor, num_columns:
     loop_class = extension.PairLoopFloat64 if dtype == torch.float64 else extension.PairLoopFloat32
     return loop_class(
         offsets.detach().contiguous(), columns.detach().contiguous(), num_columns, width, channels,
-        torch.get_num_threads(), native.instruction_set(),
+        torch.get_num_threads(), _MOST_COPIED, native.instruction_set(),
     )  # fmt: skip
 
 
@@ -104,7 +106,8 @@ def _run(
         set_features(loop, features)
     phi = weights.detach().to(dtype).contiguous()
     row_values = None if row_values is None else row_values.detach().contiguous()
-    bounds = loop.cut_into_blocks(max(1, len(offsets)), max(1, _BLOCK_NUMBERS // channels))
+    most_pairs = len(indices) if loop.sums_apart else _BLOCK_NUMBERS // channels
+    bounds = loop.cut_into_blocks(max(1, len(offsets)), max(1, most_pairs))
     loop.want(columns=columns, phi=grad_phi is not None)
     start(loop)
     for first, last in itertools.pairwise(bounds):

@@ -43,11 +43,11 @@ template <class T>
 class BoundPairLoop {
  public:
   BoundPairLoop(Index offsets, Index columns, int64_t num_columns, int width, int channels, int num_threads,
-                const std::string& instruction_set)
+                int64_t most_copied, const std::string& instruction_set)
       : offsets_(offsets),
         columns_(columns),
         loop_(checked(offsets).data(), static_cast<int64_t>(offsets.shape(0)) - 1, columns.data(),
-              static_cast<int64_t>(columns.shape(0)), num_columns, width, channels, num_threads,
+              static_cast<int64_t>(columns.shape(0)), num_columns, width, channels, num_threads, most_copied,
               instruction_set_named(instruction_set)) {
     require(width > 0 && channels > 0, "width and channels must be positive");
   }
@@ -131,6 +131,8 @@ class BoundPairLoop {
     (extents_of_rows ? problem.row_extents : problem.column_extents) = extents.data();
     kept_.push_back(nb::cast(extents));
   }
+
+  bool sums_apart() const { return loop_.sums_apart(); }
 
   std::vector<int64_t> cut_into_blocks(int64_t max_rows, int64_t max_slots) {
     blocks_ = loop_.cut_into_blocks(max_rows, max_slots);
@@ -238,13 +240,14 @@ template <class T>
 void bind(nb::module_& module, const char* name) {
   using Loop = BoundPairLoop<T>;
   nb::class_<Loop>(module, name)
-      .def(nb::init<Index, Index, int64_t, int, int, int, const std::string&>(), nb::arg("offsets"), nb::arg("columns"),
-           nb::arg("num_columns"), nb::arg("width"), nb::arg("channels"), nb::arg("num_threads"),
-           nb::arg("instruction_set"))
+      .def(nb::init<Index, Index, int64_t, int, int, int, int64_t, const std::string&>(), nb::arg("offsets"),
+           nb::arg("columns"), nb::arg("num_columns"), nb::arg("width"), nb::arg("channels"), nb::arg("num_threads"),
+           nb::arg("most_copied"), nb::arg("instruction_set"))
       .def_prop_ro("padded_channels", &Loop::padded_channels)
       .def("set_features", &Loop::set_features)
       .def("set_depthwise", &Loop::set_depthwise)
       .def("set_weight", &Loop::set_weight)
+      .def_prop_ro("sums_apart", &Loop::sums_apart)
       .def("set_kernel", &Loop::set_kernel, nb::arg("activation"), nb::arg("layers"), nb::arg("row_positions"),
            nb::arg("column_positions"), nb::arg("sign"))
       .def("set_window", &Loop::set_window, nb::arg("window"), nb::arg("parameter"), nb::arg("extents"),

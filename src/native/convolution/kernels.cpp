@@ -23,6 +23,7 @@ struct Scratch {
   KernelTile<T> kernel;
   T* grad_phi;     // [H, kTileRow]
   T* features;     // [segment, padded C]
+  T* messages;     // [segment, padded C], where they go to their columns at once
   T* transposed;   // [padded C, kTileRow]
   T* row_values;   // [padded C], depthwise
 
@@ -44,12 +45,20 @@ Scratch<T> lay_out(const PairProblem<T>& problem, T* memory) {
   };
   scratch.grad_phi = take(static_cast<int64_t>(problem.width) * kTileRow);
   scratch.features = take(kTileSlots * padded);
+  scratch.messages = take(kTileSlots * padded);
   scratch.transposed = take(padded * kTileRow);
   scratch.row_values = take(padded);
   scratch.aggregated = take(panel_numbers(problem));
   scratch.transformed = take(panel_numbers(problem));
   scratch.panel_row = 0;
   return scratch;
+}
+
+template <class T>
+GRIDLESS_INLINE void add(int width, const T* values, T* sums) {
+  int c = 0;
+  for (; c + kVectorLanes<T> <= width; c += kVectorLanes<T>) store<T>(sums + c, load<T>(sums + c) + load<T>(values + c));
+  if (c < width) store_some<T>(sums + c, load_some<T>(sums + c, width - c) + load_some<T>(values + c, width - c), width - c);
 }
 
 // Features of consecutive slots, [slots, padded C].
@@ -76,16 +85,15 @@ void load_features(const PairProblem<T>& problem, int64_t first_slot, int num_sl
   for (int slot = 0; slot < num_slots; ++slot, to += padded) {
     const T* from = features + columns[slot] * channels;
     for (int c = 0; c < whole; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
-    if (whole == padded) continue;
-    for (int c = whole; c < channels; ++c) to[c] = from[c];
-    for (int c = channels; c < padded; ++c) to[c] = 0;
+    for (int c = whole; c < padded; c += kVectorLanes<T>)
+      store<T>(to + c, load_some<T>(from + c, c < channels ? channels - whole : 0));
   }
 }
 
 // What the slots of the next tile read at places that no hardware foresees, on its way while this tile is computed.
 template <class T>
 GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first_slot, int64_t end_slot,
-                                    bool needs_features) {
+                                    bool needs_features, const T* column_sums) {
   const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
   const int64_t position_bytes = problem.dim * (problem.double_positions ? 8 : 4);
   const char* features = static_cast<const char*>(problem.column_features);
@@ -95,6 +103,8 @@ GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first
     if (problem.num_layers > 0) prefetch(positions + column * position_bytes);
     for (int64_t byte = 0; needs_features && byte < bytes; byte += kCacheLine)
       prefetch(features + column * bytes + byte);
+    for (int c = 0; column_sums && c < problem.channels; c += kCacheLine / static_cast<int>(sizeof(T)))
+      prefetch(column_sums + column * problem.channels + c);
   }
 }
 
@@ -147,7 +157,7 @@ void end_depthwise_row(const PairProblem<T>& problem, const PairTask<T>& task, i
 
 template <class T>
 bool aggregates(const PairTask<T>& task) {
-  return task.aggregated || task.row_sums || task.depthwise_gradients;
+  return task.aggregated || task.row_sums || task.weight_gradient || task.depthwise_gradients;
 }
 
 template <class T>
@@ -182,8 +192,10 @@ void contract_segment(const PairProblem<T>& problem, const PairTask<T>& task, co
     if (depthwise && segment.last) end_depthwise_row(problem, task, segment.row, scratch);
   }
   if (task.messages) {
-    product<T, 1>(num_slots, padded, width, phi, 1, kTileRow, transformed, unit_row,
-                  task.messages + (first_slot - task.block_slot) * padded, padded, false);
+    T* messages = task.at_columns ? scratch.messages : task.messages + (first_slot - task.block_slot) * padded;
+    product<T, 1>(num_slots, padded, width, phi, 1, kTileRow, transformed, unit_row, messages, padded, false);
+    for (int slot = 0; slot < num_slots && task.at_columns; ++slot)
+      add<T>(channels, messages + slot * padded, task.messages + problem.columns[first_slot + slot] * channels);
   }
   if (task.pull_back) {
     transpose(num_slots, padded, scratch.features, padded, scratch.transposed, kTileRow);
@@ -210,6 +222,9 @@ void pull_back_tile(const PairProblem<T>& problem, const PairTask<T>& task, cons
   }
   const bool to_positions = task.grad_row_positions || task.grad_column_positions;
   const bool to_extents = task.grad_row_extents || task.grad_column_extents;
+  const auto column_place = [&](int slot) {
+    return task.at_columns ? problem.columns[tile_slot + slot] : block_slot + slot;
+  };
   pull_back<T>(problem, scratch.kernel, scratch.grad_phi, task.layer_gradients, task.window_gradient,
                to_positions || to_extents);
   for (int index = 0; index < num_segments && (to_positions || to_extents); ++index) {
@@ -218,14 +233,20 @@ void pull_back_tile(const PairProblem<T>& problem, const PairTask<T>& task, cons
       for (int d = 0; d < problem.dim; ++d) {
         const T gradient = problem.sign * scratch.kernel.gradients[0][d * kTileRow + slot];
         if (task.grad_row_positions) task.grad_row_positions[segment.row * problem.dim + d] += gradient;
-        if (task.grad_column_positions) task.grad_column_positions[(block_slot + slot) * problem.dim + d] = -gradient;
+        if (task.grad_column_positions) {
+          T* place = task.grad_column_positions + column_place(slot) * problem.dim + d;
+          *place = task.at_columns ? *place - gradient : -gradient;
+        }
       }
       if (!to_extents) continue;
       const T extent = problem.row_extents ? problem.row_extents[segment.row]
                                            : problem.column_extents[problem.columns[tile_slot + slot]];
       const T gradient = replaces_extent(extent) ? 0 : scratch.kernel.squared[slot] / extent;
       if (task.grad_row_extents) task.grad_row_extents[segment.row] += gradient;
-      if (task.grad_column_extents) task.grad_column_extents[block_slot + slot] = gradient;
+      if (task.grad_column_extents) {
+        T* place = task.grad_column_extents + column_place(slot);
+        *place = task.at_columns ? *place + gradient : gradient;
+      }
     }
   }
 }
@@ -263,7 +284,8 @@ void run_tiles(const PairProblem<T>& problem, const PairTask<T>& task, int64_t f
     }
     if (num_slots == 0) break;
     const int64_t end_slot = problem.offsets[last_row];
-    prefetch_slots(problem, slot, slot + kTileSlots < end_slot ? slot + kTileSlots : end_slot, needs_features);
+    prefetch_slots(problem, slot, slot + kTileSlots < end_slot ? slot + kTileSlots : end_slot, needs_features,
+                   task.at_columns ? task.messages : nullptr);
     if (problem.num_layers > 0) {
       evaluate<T>(problem, scratch.kernel, tile_slot, slot_rows, tile_row, num_slots);
     } else {
@@ -299,6 +321,12 @@ void run(const PairProblem<T>& problem, const PairTask<T>& task) {
       packed_product<T>(num_rows, problem.row_channels, row_size, scratch.aggregated, problem.weight_to_rows,
                         task.row_sums + block_row * problem.row_channels);
     }
+    if (task.weight_gradient) {
+      const int64_t num_panels = (row_size + kPanelWidth<T> - 1) / kPanelWidth<T>;
+      add_transposed_product<T>(task.row_values + block_row * problem.row_channels, problem.row_channels,
+                                scratch.aggregated, row_size, num_rows, 0, num_panels, task.weight_gradient,
+                                task.gradient_scratch);
+    }
   }
 }
 
@@ -316,11 +344,7 @@ void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* 
         prefetch(values + later * value_row);
         prefetch(sums + lists.columns[later] * width);
       }
-      const T* value = values + slot * value_row;
-      T* sum = sums + lists.columns[slot] * width;
-      int c = 0;
-      for (; c + kVectorLanes<T> <= width; c += kVectorLanes<T>) store<T>(sum + c, load<T>(sum + c) + load<T>(value + c));
-      for (; c < width; ++c) sum[c] += value[c];
+      add<T>(width, values + slot * value_row, sums + lists.columns[slot] * width);
     }
   }
 }

@@ -64,8 +64,12 @@ void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_slo
 
 template <class T>
 PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* columns, int64_t num_slots,
-                      int64_t num_columns, int width, int channels, int num_threads, InstructionSet instruction_set)
-    : kernels_(&kernels_for<T>(instruction_set)), num_slots_(num_slots), num_threads_(std::max(1, num_threads)) {
+                      int64_t num_columns, int width, int channels, int num_threads, int64_t most_copied,
+                      InstructionSet instruction_set)
+    : kernels_(&kernels_for<T>(instruction_set)),
+      num_slots_(num_slots),
+      num_threads_(std::max(1, num_threads)),
+      most_copied_(most_copied) {
   require_ascending(offsets, num_rows, num_slots);
   if (!all_below(columns, num_slots, num_columns, num_threads_))
     throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
@@ -136,18 +140,25 @@ typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& bl
   const int64_t row_channels = problem_.row_channels;
   layout.weight_to_rows = take_numbers(in_panels(row_channels) * panel_width() * row_size());
   layout.weight_from_rows = take_numbers(in_panels(row_size()) * panel_width() * row_channels);
-  layout.weight_gradient = take_numbers(gradients.weight ? in_panels(row_size()) * panel_width() * row_channels : 0);
+  const bool apart = sums_apart();
+  layout.weight_gradient = take_numbers(gradients.weight ? weight_gradient_numbers() * (apart ? num_threads_ : 1) : 0);
   layout.gradient_scratch = take_numbers(gradients.weight ? int64_t{kGradientScratch} * num_threads_ : 0);
-  layout.aggregated = take_numbers(gradients.weight ? max_rows * row_size() + panel_width() : 0);
-  layout.messages = take_numbers(gradients.columns ? max_slots * problem_.padded_channels : 0);
-  layout.column_positions = take_numbers(gradients.column_positions ? max_slots * problem_.dim : 0);
-  layout.column_extents = take_numbers(gradients.column_extents ? max_slots : 0);
+  layout.aggregated = take_numbers(gradients.weight && !apart ? max_rows * row_size() + panel_width() : 0);
+  const int64_t copies = (num_threads_ - 1) * problem_.num_columns;
+  const auto take_for_columns = [&](const T* wanted, int slot_numbers, int column_numbers) {
+    return take_numbers(!wanted ? 0 : apart ? copies * column_numbers : max_slots * slot_numbers);
+  };
+  layout.messages = take_for_columns(gradients.columns, problem_.padded_channels, problem_.channels);
+  layout.column_positions = take_for_columns(gradients.column_positions, problem_.dim, problem_.dim);
+  layout.column_extents = take_for_columns(gradients.column_extents, 1, 1);
   int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights();
   sums += gradients.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
   sums += gradients.window ? kernels_->vector_lanes : 0;
   layout.sums_numbers = whole_lines(sums);
   layout.sums = take_numbers(layout.sums_numbers * layout.max_tasks);
-  const auto listed = [&](int64_t numbers) { return static_cast<std::size_t>(gradients.scatter() ? numbers : 0); };
+  const auto listed = [&](int64_t numbers) {
+    return static_cast<std::size_t>(gradients.scatter() && !apart ? numbers : 0);
+  };
   layout.list_starts = take(sizeof(int64_t) * listed(layout.max_tasks * (kScatterBuckets + 1)));
   layout.list_order = take(sizeof(int32_t) * listed(max_slots));
   layout.end = place + kAlignment;
@@ -182,7 +193,14 @@ void PairLoop<T>::start(const std::vector<int64_t>& blocks, const PairGradients<
   sums_numbers_ = layout.sums_numbers;
   max_tasks_ = layout.max_tasks;
   std::fill_n(sums_, sums_numbers_ * max_tasks_, T{0});
-  if (gradients.weight) std::fill_n(weight_gradient_, in_panels(row_size()) * panel_width() * problem_.row_channels, T{0});
+  if (sums_apart()) {
+    const int64_t copies = (num_threads_ - 1) * problem_.num_columns;
+    if (gradients.columns) std::fill_n(messages_, copies * problem_.channels, T{0});
+    if (gradients.column_positions) std::fill_n(column_positions_, copies * problem_.dim, T{0});
+    if (gradients.column_extents) std::fill_n(column_extents_, copies, T{0});
+  }
+  if (gradients.weight)
+    std::fill_n(weight_gradient_, weight_gradient_numbers() * (sums_apart() ? num_threads_ : 1), T{0});
   problem_.weight_to_rows = problem_.weight_from_rows = nullptr;
 }
 
@@ -261,7 +279,8 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
   if (weight_ && block.row_sums && !problem_.weight_to_rows) pack_weight_to_rows();
   if (weight_ && transforms && !problem_.weight_from_rows) pack_weight_from_rows();
 
-  parallel_for(num_threads_, max_tasks_, [&](int64_t index, int thread) {
+  const bool apart = sums_apart() && (gradients_.scatter() || gradients_.weight);
+  const auto run_task = [&](int64_t index, int thread, int64_t group) {
     PairTask<T> task{};
     task.first_row = rows[static_cast<std::size_t>(index)];
     task.last_row = rows[static_cast<std::size_t>(index) + 1];
@@ -269,24 +288,41 @@ void PairLoop<T>::run(const PairBlock<T>& block) {
     task.block_slot = block_slot;
     task.phi = block.phi;
     task.grad_phi = block.grad_phi;
-    task.aggregated = gradients_.weight ? aggregated_ : nullptr;
+    task.aggregated = gradients_.weight && !apart ? aggregated_ : nullptr;
+    task.weight_gradient = gradients_.weight && apart ? weight_gradient_ + group * weight_gradient_numbers() : nullptr;
+    task.gradient_scratch = gradient_scratch_ + thread * int64_t{kGradientScratch};
     task.row_values = block.row_values;
     task.row_sums = block.row_sums;
-    task.messages = gradients_.columns ? messages_ : nullptr;
+    task.at_columns = apart;
+    // The first group of tasks adds to the result itself.
+    const auto for_columns = [&](T* whole, T* own, int numbers) {
+      if (!whole || !apart) return whole ? own : nullptr;
+      return group == 0 ? whole : own + (group - 1) * problem_.num_columns * numbers;
+    };
+    task.messages = for_columns(gradients_.columns, messages_, problem_.channels);
     task.pull_back = gradients_.pull_back();
     T* sums = sums_ + index * sums_numbers_;
     task.layer_gradients = gradients_.layers.empty() ? nullptr : sums;
     task.depthwise_gradients = gradients_.depthwise ? sums + num_layer_sums : nullptr;
     task.window_gradient = gradients_.window ? sums + num_layer_sums + num_depthwise_sums : nullptr;
     task.grad_row_positions = gradients_.row_positions;
-    task.grad_column_positions = gradients_.column_positions ? column_positions_ : nullptr;
+    task.grad_column_positions = for_columns(gradients_.column_positions, column_positions_, problem_.dim);
     task.grad_row_extents = gradients_.row_extents;
-    task.grad_column_extents = gradients_.column_extents ? column_extents_ : nullptr;
+    task.grad_column_extents = for_columns(gradients_.column_extents, column_extents_, 1);
     task.scratch = scratch_ + thread * scratch_numbers_;
     if (task.first_row < task.last_row) kernels_->run(problem_, task);
-    if (gradients_.scatter())
+    if (gradients_.scatter() && !apart)
       list_columns(index, problem_.offsets[task.first_row], problem_.offsets[task.last_row], block_slot);
-  });
+  };
+  if (apart) {
+    // Each group of tasks goes through its rows in order and has sums of its own: no race, and always the same bits.
+    parallel_for(num_threads_, num_threads_, [&](int64_t group, int thread) {
+      const int64_t end = max_tasks_ * (group + 1) / num_threads_;
+      for (int64_t index = max_tasks_ * group / num_threads_; index < end; ++index) run_task(index, thread, group);
+    });
+    return;
+  }
+  parallel_for(num_threads_, max_tasks_, [&](int64_t index, int thread) { run_task(index, thread, 0); });
   // A column is in one bucket only and its values come in the order of the slots, and one task sums up its part of ∂W in
   // the order of the rows: no race, and always the same bits.
   const ScatterLists lists{problem_.columns + block_slot, list_starts_, list_order_};
@@ -326,6 +362,29 @@ void PairLoop<T>::find_largest(int64_t* places) const {
 }
 
 template <class T>
+bool PairLoop<T>::sums_apart() const {
+  const int64_t numbers = problem_.num_columns * problem_.channels + weight_gradient_numbers();
+  return (num_threads_ - 1) * numbers <= most_copied_;
+}
+
+template <class T>
+int64_t PairLoop<T>::weight_gradient_numbers() const {
+  return in_panels(row_size()) * panel_width() * problem_.row_channels;
+}
+
+template <class T>
+void PairLoop<T>::add_copies(T* sums, const T* copies, int64_t numbers) {
+  if (!sums) return;
+  parallel_for(num_threads_, num_threads_, [&](int64_t part, int) {
+    const int64_t end = numbers * (part + 1) / num_threads_;
+    for (int64_t copy = 0; copy < num_threads_ - 1; ++copy) {
+      const T* from = copies + copy * numbers;
+      for (int64_t i = numbers * part / num_threads_; i < end; ++i) sums[i] += from[i];
+    }
+  });
+}
+
+template <class T>
 void PairLoop<T>::finish() {
   const auto total = [&](int64_t place, int num_lanes = 1) {
     T sum = 0;
@@ -351,8 +410,14 @@ void PairLoop<T>::finish() {
     place += int64_t{problem_.width} * problem_.padded_channels;
   }
   if (gradients_.window) *gradients_.window = total(place, kernels_->vector_lanes);
+  if (sums_apart()) {
+    add_copies(gradients_.columns, messages_, problem_.num_columns * problem_.channels);
+    add_copies(gradients_.column_positions, column_positions_, problem_.num_columns * problem_.dim);
+    add_copies(gradients_.column_extents, column_extents_, problem_.num_columns);
+  }
   if (!gradients_.weight) return;
   const int64_t depth = problem_.row_channels, width = panel_width();
+  if (sums_apart()) add_copies(weight_gradient_, weight_gradient_ + weight_gradient_numbers(), weight_gradient_numbers());
   parallel_for(num_threads_, in_panels(row_size()), [&](int64_t panel, int) {
     const int64_t first = panel * width, count = std::min(width, row_size() - first);
     for (int64_t column = 0; column < count; ++column) {

@@ -51,12 +51,16 @@ class PairLoop {
  public:
   // Raises std::out_of_range for columns or offsets that point outside, before anything is computed.
   PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* columns, int64_t num_slots, int64_t num_columns,
-           int width, int channels, int num_threads, InstructionSet instruction_set);
+           int width, int channels, int num_threads, int64_t most_copied, InstructionSet instruction_set);
 
   // Numbers from one row of features, messages and depthwise weights to the next: whole vectors.
   int padded_channels() const { return problem_.padded_channels; }
 
   PairProblem<T>& problem() { return problem_; }
+
+  // Whether each thread has gradients of columns and of W of its own, to add to as it goes, so that nothing of the size
+  // of a block is kept for them: where that takes no more than most_copied numbers. Ask when W is set.
+  bool sums_apart() const;
 
   // W of a full kernel, [H, C, C_row].
   void set_weight(const T* weight, int row_channels);
@@ -83,6 +87,8 @@ class PairLoop {
   int64_t in_panels(int64_t columns) const { return (columns + panel_width() - 1) / panel_width(); }
   void pack_weight_to_rows();
   void pack_weight_from_rows();
+  int64_t weight_gradient_numbers() const;
+  void add_copies(T* sums, const T* copies, int64_t numbers);
   void list_columns(int64_t task, int64_t first_slot, int64_t last_slot, int64_t block_slot);
 
   PairProblem<T> problem_{};
@@ -90,6 +96,7 @@ class PairLoop {
   const PairKernels<T>* kernels_;
   int64_t num_slots_;
   int num_threads_;
+  int64_t most_copied_;
   int64_t max_tasks_ = 1;
   const T* weight_ = nullptr;
 

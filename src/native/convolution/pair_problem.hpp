@@ -80,17 +80,20 @@ struct PairTask {
   const T* phi;                   // [slots, H], for kernels that are evaluated elsewhere
   T* grad_phi;                    // [slots, H], likewise
   T* aggregated;                  // [rows, H, C], to be kept for ∂W
-  T* messages;                    // [slots, padded C]
+  bool at_columns;                // what is summed into columns is added to them at once: the second shape
+  T* messages;                    // [slots, padded C], or [num_columns, C]
   const T* row_values;            // [rows, C_row]
   T* row_sums;                    // [rows, C_row]
   bool pull_back;                 // ∂φ is wanted
   T* layer_gradients;             // sums over this task's slots, [num_in + 1, num_out] each layer
+  T* weight_gradient;             // ∂W to add to, in panels, instead of keeping P
+  T* gradient_scratch;            // kGradientScratch numbers for that
   T* depthwise_gradients;         // [H, padded C]
   T* window_gradient;             // one vector of partial sums
   T* grad_row_positions;          // [num_rows, D], whole
-  T* grad_column_positions;       // [slots, D], to be summed into the columns
+  T* grad_column_positions;       // [slots, D], to be summed into the columns, or [num_columns, D]
   T* grad_row_extents;            // [num_rows], whole
-  T* grad_column_extents;         // [slots], to be summed into the columns
+  T* grad_column_extents;         // [slots], to be summed into the columns, or [num_columns]
   T* scratch;                     // scratch_numbers(problem) of this thread
 };
 
@@ -141,7 +144,7 @@ int64_t scratch_numbers(const PairProblem<T>& problem) {
   int64_t rows = 2 * problem.width + 3 * (widest_layer(problem) + 1) + 12 + problem.dim + 2;
   for (int layer = 0; layer < problem.num_layers; ++layer) rows += 2 * problem.layers[layer].num_out + 1;
   const int64_t padded = problem.padded_channels;
-  return rows * kTileRow + kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
+  return rows * kTileRow + 2 * kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
          64 * kMostVectorLanes;
 }
 

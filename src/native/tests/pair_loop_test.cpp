@@ -12,6 +12,7 @@ using namespace gridless;
 namespace {
 
 constexpr int kThreads = 4;
+constexpr int64_t kMostCopied = 1 << 20;
 int failures = 0;
 
 std::vector<double> random_numbers(std::mt19937& generator, std::size_t count) {
@@ -31,9 +32,9 @@ void expect_close(const std::vector<double>& got, const std::vector<double>& wan
   }
 }
 
-// Row sums and all gradients of a full kernel with one hidden ReLU layer.
-void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<int64_t>& counts, int64_t num_columns,
-                              int channels, int row_channels, int hidden, int dim) {
+// Row sums and all gradients of a full kernel with one hidden ReLU layer; threads have sums of their own or share them.
+void compare_with_plain_loops(InstructionSet instruction_set, bool apart, const std::vector<int64_t>& counts,
+                              int64_t num_columns, int channels, int row_channels, int hidden, int dim) {
   std::mt19937 generator(7);
   std::vector<int64_t> offsets{0};
   for (int64_t count : counts) offsets.push_back(offsets.back() + count);
@@ -104,7 +105,7 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
   }
 
   PairLoop<double> loop(offsets.data(), num_rows, columns.data(), num_slots, num_columns, width, channels, kThreads,
-                        instruction_set);
+                        apart ? kMostCopied : -1, instruction_set);
   PairProblem<double>& problem = loop.problem();
   problem.column_features = features.data();
   problem.num_layers = 1;
@@ -115,6 +116,10 @@ void compare_with_plain_loops(InstructionSet instruction_set, const std::vector<
   problem.double_positions = true;
   problem.sign = 1;
   loop.set_weight(weight.data(), row_channels);
+  if (loop.sums_apart() != apart) {
+    std::puts("sums of their own where they were not asked for, or the other way round");
+    ++failures;
+  }
   std::vector<double> column_gradient(wanted_columns.size()), layer(wanted_layer.size());
   std::vector<double> positions(wanted_positions.size()), sums(wanted_sums.size()), weight_gradient(weight.size());
   PairGradients<double> gradients;
@@ -145,7 +150,7 @@ void refuse_bad_indices() {
   const std::vector<int64_t> offsets{0, 2}, beyond{0, 3}, good{0, 2}, negative{0, -1}, large{0, 3};
   const auto raises = [](const std::vector<int64_t>& rows, const std::vector<int64_t>& columns) {
     try {
-      PairLoop<float>(rows.data(), 1, columns.data(), 2, 3, 1, 1, kThreads, InstructionSet::baseline);
+      PairLoop<float>(rows.data(), 1, columns.data(), 2, 3, 1, 1, kThreads, kMostCopied, InstructionSet::baseline);
     } catch (const std::exception&) {
       return true;
     }
@@ -161,9 +166,11 @@ void refuse_bad_indices() {
 
 int main() {
   for (InstructionSet instruction_set : usable_instruction_sets()) {
-    compare_with_plain_loops(instruction_set, std::vector<int64_t>(700, 16), 300, 24, 40, 17, 3);
-    compare_with_plain_loops(instruction_set, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, 67, 3, 5, 2);
-    compare_with_plain_loops(instruction_set, {3, 0, 2}, 1, 1, 1, 1, 1);
+    for (bool apart : {true, false}) {
+      compare_with_plain_loops(instruction_set, apart, std::vector<int64_t>(700, 16), 300, 24, 40, 17, 3);
+      compare_with_plain_loops(instruction_set, apart, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, 67, 3, 5, 2);
+      compare_with_plain_loops(instruction_set, apart, {3, 0, 2}, 1, 1, 1, 1, 1);
+    }
   }
   refuse_bad_indices();
   std::puts(failures ? "failed" : "passed");

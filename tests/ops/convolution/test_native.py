@@ -86,8 +86,28 @@ def test_points_in_the_order_of_the_curve_are_near():
     assert order[:7].tolist() == list(range(7))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("depthwise", [False, True])
-def test_the_same_bits_twenty_times(depthwise, make_case):
+@pytest.mark.parametrize("name", ["67 to 3", "few sources", "transform first"])
+def test_threads_that_have_sums_of_their_own_and_threads_that_share_them(
+    name, depthwise, threads, make_case, assert_same, monkeypatch
+):
+    settings = {"counts": HOSTILE_COUNTS, "num_sources": 50, "window": "gaussian"} | SHAPES[name]
+    case = make_case(**settings, depthwise=depthwise)
+    wanted, before = case.results(case.run("reference")), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for most_copied in (pair_loop._MOST_COPIED, -1):
+            monkeypatch.setattr(pair_loop, "_MOST_COPIED", most_copied)
+            assert_same(case.results(case.run("native")), wanted, 1e-11)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("most_copied", [pair_loop._MOST_COPIED, -1])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_the_same_bits_twenty_times(depthwise, most_copied, make_case, monkeypatch):
+    monkeypatch.setattr(pair_loop, "_MOST_COPIED", most_copied)
     case = make_case(counts=(16,) * 500, num_sources=300, window="gaussian", depthwise=depthwise).to(torch.float32)
     first = case.results(case.run("native"))
     for _ in range(19):
@@ -95,7 +115,8 @@ def test_the_same_bits_twenty_times(depthwise, make_case):
         assert all(torch.equal(again[name], value) for name, value in first.items())
 
 
-def test_depthwise_bits_do_not_depend_on_the_number_of_threads(make_case):
+def test_depthwise_bits_do_not_depend_on_the_number_of_threads_that_share_sums(make_case, monkeypatch):
+    monkeypatch.setattr(pair_loop, "_MOST_COPIED", -1)
     case = make_case(counts=(16,) * 500, num_sources=300, depthwise=True).to(torch.float32)
     threads = torch.get_num_threads()
     results = []

@@ -141,9 +141,10 @@ class _Sweep:
     ) -> Iterator[_Block]:
         """Blocks of rows in turn; gradients asked for in ``totals`` are complete when the last one is done."""
         problem, behind_phi, totals = self.problem, behind_phi or [], totals or {}
-        keeps_products = "weight" in totals and not problem.depthwise
+        apart = self.loop.sums_apart
+        keeps_products = "weight" in totals and not problem.depthwise and not apart
         per_row = self.width * self.channels if keeps_products else 1
-        per_slot = max(1 if columns is None else self.channels, 1 if self.fused else self.width)
+        per_slot = max(1 if columns is None or apart else self.channels, 1 if self.fused else self.width)
         bounds = self.loop.cut_into_blocks(max(1, _BLOCK_NUMBERS // per_row), max(1, _BLOCK_NUMBERS // per_slot))
         layers: list[Tensor] = []
         wanted: dict[str, Tensor] = {} if columns is None else {"columns": columns}
