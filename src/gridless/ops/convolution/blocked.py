@@ -60,25 +60,29 @@ def forward(problem: Problem) -> Tensor:
     return problem.averaged(out, out=out)
 
 
-def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-    """∂F/∂ each wanted tensor of ``problem.differentiable()``, by name and in its dtype, for g = ``grad_out``."""
+def backward(problem: Problem, grad_out: Tensor, wanted: set[str], sums: Tensor | None = None) -> dict[str, Tensor]:
+    """∂F/∂ each wanted tensor of ``problem.differentiable()``, by name and in its dtype, for g = ``grad_out``.
+
+    Where ``sums`` [M, C_out] is given, zeros in ``compute_dtype``, it also gets the sums of the forward pass.
+    """
     dtype = compute_dtype(problem.features)
     tensors = problem.differentiable()
     totals = {name: torch.zeros_like(tensors[name], dtype=dtype) for name in tensors if name in wanted}
     behind_phi = [name for name in totals if name not in ("features", "weight")]
     rows_are_queries = problem.aggregates_first()
     weight = problem.weight_from_columns(rows_are_queries, dtype)
-    sums = _Sums(phi=bool(behind_phi))
+    at_sources = totals.get("features")
     if rows_are_queries:
-        row, col, sums.col = grad_out, problem.features, totals.get("features")
+        row, col, derivatives = grad_out, problem.features, _Sums(row=sums, col=at_sources)
     else:
-        row, col, sums.row = problem.features, grad_out, totals.get("features")
+        row, col, derivatives = problem.features, grad_out, _Sums(row=at_sources, col=sums)
+    derivatives.phi = bool(behind_phi)
     if "weight" in totals:
-        sums.weight = totals["weight"] = torch.zeros_like(weight)
+        derivatives.weight = totals["weight"] = torch.zeros_like(weight)
     contract = _contract_depthwise if problem.depthwise else _contract_full
     for block in blocks(problem, rows_are_queries):
         phi, pull_back = phi_and_pull_back(problem, block, behind_phi)
-        grad_phi = contract(block, block.mask(phi), row, col, weight, sums)
+        grad_phi = contract(block, block.mask(phi), row, col, weight, derivatives)
         if grad_phi is not None:
             add_rows(totals, pull_back(block.mask(grad_phi)), block, problem.kernel.basis)
     if "weight" in totals and not rows_are_queries:

@@ -59,8 +59,11 @@ def forward(problem: Problem) -> Tensor:
     return problem.averaged(out, out=out)
 
 
-def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-    """∂F/∂ each wanted tensor of ``problem.differentiable()``, by name and in its dtype, for g = ``grad_out``."""
+def backward(problem: Problem, grad_out: Tensor, wanted: set[str], sums: Tensor | None = None) -> dict[str, Tensor]:
+    """∂F/∂ each wanted tensor of ``problem.differentiable()``, by name and in its dtype, for g = ``grad_out``.
+
+    Where ``sums`` [M, C_out] is given, zeros in ``compute_dtype``, it also gets the sums of the forward pass.
+    """
     sweep = _Sweep(problem)
     dtype, features = sweep.dtype, problem.features.detach()
     grad_out = grad_out.detach().to(dtype).contiguous()
@@ -69,13 +72,13 @@ def backward(problem: Problem, grad_out: Tensor, wanted: set[str]) -> dict[str, 
     behind_phi = [name for name in totals if name not in ("features", "weight")]
     rows, columns = (grad_out, features) if sweep.rows_are_queries else (features, grad_out)
     pair_loop.set_features(sweep.loop, columns)
-    column_gradient = totals.get("features") if sweep.rows_are_queries else None
-    row_gradient = None if sweep.rows_are_queries else totals.get("features")
-    for block in sweep.blocks(column_gradient, totals, behind_phi):
-        sums = None if row_gradient is None else block.values_to_write(row_gradient)
-        block.run(row_values=block.read(rows), row_sums=sums)
-        if row_gradient is not None and sums is not None:
-            block.write(row_gradient, sums)
+    at_sources = totals.get("features")
+    column_total, row_total = (at_sources, sums) if sweep.rows_are_queries else (sums, at_sources)
+    for block in sweep.blocks(column_total, totals, behind_phi):
+        row_sums = None if row_total is None else block.values_to_write(row_total)
+        block.run(row_values=block.read(rows), row_sums=row_sums)
+        if row_total is not None and row_sums is not None:
+            block.write(row_total, row_sums)
     if "weight" in totals and not sweep.rows_are_queries:
         width, in_channels, out_channels = problem.weight.shape
         totals["weight"] = totals["weight"].view(width, out_channels, in_channels).transpose(1, 2)
@@ -98,7 +101,11 @@ class _Sweep:
         self.dtype = compute_dtype(problem.features)
         self.rows_are_queries = problem.aggregates_first()
         parameters = len(problem.kernel.basis_parameters)
-        self.fused = problem.kernel.basis in _FUSED_ACTIVATIONS and 2 <= parameters <= 2 * _MOST_FUSED_LAYERS
+        self.fused = (
+            problem.kernel.basis in _FUSED_ACTIVATIONS
+            and 2 <= parameters <= 2 * _MOST_FUSED_LAYERS
+            and not problem.tangents
+        )
         extension = native.extension()
         self.width = problem.weight.shape[0]
         self.channels = problem.weight.shape[1] if self.rows_are_queries else problem.weight.shape[-1]

@@ -1,7 +1,6 @@
 """The implementations as one custom operator, so that autograd, torch.compile and torch.export take it as one node.
 
-The backward pass is an operator of its own. Derivatives of order two and more differentiate the block's plain formula,
-also block by block, so that they too are bounded in memory as long as no further order is asked for.
+The backward pass is an operator of its own, whose derivatives are in ``second_order``.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ from torch import Tensor
 
 from gridless.errors import UnsupportedError
 from gridless.ops.convolution import blocked, native, triton
-from gridless.ops.convolution.blocks import Block, blocks
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.problem import Problem
-from gridless.ops.convolution.slots import evaluate_phi
+from gridless.ops.convolution.second_order import differentiate_backward, differentiate_backward_again
 from gridless.ops.dtypes import compute_dtype
 from gridless.ops.registration import operator
 
@@ -194,11 +192,17 @@ def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> 
 def _double_backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ...]:
     grad_out, *arguments = _saved(ctx)
     problem = _problem(*arguments[:-1])
-    if _implementation(problem, arguments[-1]) is triton:
+    implementation = _implementation(problem, arguments[-1])
+    if implementation is triton:
         _tell_of_second_order()
+        implementation = blocked
     given = {name: value for name, value in zip(ctx.wanted, cotangents, strict=True) if value is not None}
     grad_sums = problem.averaged(grad_out.to(compute_dtype(problem.features)))
-    grad_of_grad_sums, gradients = _differentiate_backward(problem, grad_sums, given)
+    if torch.is_grad_enabled():
+        grad_of_grad_sums, gradients = differentiate_backward_again(problem, grad_sums, given)
+    else:
+        wanted = set(_wanted(problem, ctx.needs_input_grad[1:]))
+        grad_of_grad_sums, gradients = differentiate_backward(problem, grad_sums, given, wanted, implementation)
     grad_of_grad_out = problem.averaged(grad_of_grad_sums).to(grad_out.dtype)
     return (grad_of_grad_out, *_as_arguments(gradients, problem), None)
 
@@ -209,69 +213,6 @@ def _tell_of_second_order() -> None:
     logging.getLogger(__name__).warning(
         "continuous_conv: second derivatives have no Triton kernels; torch operations compute them, block by block"
     )
-
-
-def _differentiate_backward(
-    problem: Problem, grad_out: Tensor, cotangents: dict[str, Tensor]
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Gradients of Σ ⟨cotangent, ∂F/∂name⟩ to g and to every tensor, differentiable again where grad is enabled."""
-    create_graph = torch.is_grad_enabled()
-    tensors = problem.differentiable()
-    totals = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
-    grad_total = torch.zeros_like(grad_out)
-    for block in blocks(problem, rows_are_queries=True):
-        with torch.enable_grad():
-            inputs = _block_inputs(problem, block, tensors)
-            block_grad = grad_out[block.queries.view(block.shape)[:, 0]]
-            if not create_graph:
-                inputs = {name: value.detach() for name, value in inputs.items()}
-                block_grad = block_grad.detach()
-            leaves = [value.requires_grad_() if value.is_leaf else value for value in (*inputs.values(), block_grad)]
-            named = dict(zip([*inputs, "grad_out"], leaves, strict=True))
-            out = _block_sum(problem, block, named)
-            chosen = [named[name] for name in cotangents]
-            first = torch.autograd.grad(out, chosen, named["grad_out"], create_graph=True, materialize_grads=True)
-            seeds = [
-                value if rows is None else value[rows]
-                for value, rows in ((value, _rows_of(block, name, problem)) for name, value in cotangents.items())
-            ]
-            second = torch.autograd.grad(
-                first, leaves, seeds, create_graph=create_graph, allow_unused=True, materialize_grads=True
-            )
-        for name, gradient in zip(inputs, second[:-1], strict=True):
-            rows = _rows_of(block, name, problem)
-            total = totals[name]
-            totals[name] = total + gradient if rows is None else total.index_add(0, rows, gradient)
-        grad_total = grad_total.index_add(0, block.queries.view(block.shape)[:, 0], second[-1])
-    return grad_total, totals
-
-
-def _rows_of(block: Block, name: str, problem: Problem) -> Tensor | None:
-    return block.sources if name == "features" else block.rows_of(name, problem.kernel.basis)
-
-
-def _block_inputs(problem: Problem, block: Block, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the sum over a block's pairs depends on, one row a slot, parameters as fresh views."""
-    inputs = block.gather_phi_inputs(tensors, problem.kernel.basis)
-    inputs["features"] = tensors["features"][block.sources]
-    return {name: value.view_as(value) for name, value in inputs.items()}
-
-
-def _block_sum(problem: Problem, block: Block, inputs: dict[str, Tensor]) -> Tensor:
-    """Σ over each row of the block, [B, C_out], in differentiable operations."""
-    num_rows, length = block.shape
-    dtype = compute_dtype(problem.features)
-    phi = evaluate_phi(problem.kernel, inputs, dtype)
-    if block.padding is not None:
-        phi = phi.masked_fill(block.padding[:, None], 0.0)
-    pair_features = inputs["features"].to(dtype)
-    weight = inputs["weight"].to(dtype)
-    if problem.depthwise:
-        out = ((phi @ weight) * pair_features).view(num_rows, length, -1).sum(dim=1)
-    else:
-        aggregated = phi.view(num_rows, length, -1).transpose(1, 2) @ pair_features.view(num_rows, length, -1)
-        out = aggregated.flatten(1) @ weight.flatten(0, 1)
-    return out
 
 
 continuous_conv_op.register_autograd(_backward, setup_context=_setup_forward)

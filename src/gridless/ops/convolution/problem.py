@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,11 @@ _SORT_MULTIPLY_ADDS = 1000
 
 @dataclass(frozen=True)
 class Problem:
-    """The tensors of one call; ``mean`` asks for means instead of sums over the supports."""
+    """The tensors of one call.
+
+    ``mean`` asks for means instead of sums over the supports. Where ``tangents`` names directions, φ's derivative along
+    them takes the place of φ.
+    """
 
     features: Tensor
     source_positions: Tensor
@@ -26,6 +31,7 @@ class Problem:
     kernel: Kernel
     extents: Tensor | None
     mean: bool = False
+    tangents: Mapping[str, Tensor] | None = None
 
     @property
     def depthwise(self) -> bool:

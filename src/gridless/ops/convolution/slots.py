@@ -69,9 +69,9 @@ def phi_and_pull_back(problem: Problem, slots: Slots, behind_phi: list[str]) -> 
     kernel = problem.kernel
     inputs = slots.gather_phi_inputs(problem.differentiable(), kernel.basis)
     if not behind_phi:
-        return evaluate_phi(kernel, inputs, dtype), lambda _: {}
+        return _phi(problem, slots, inputs), lambda _: {}
 
-    linearize = None if kernel.basis == GIVEN else BASES[kernel.basis].linearize
+    linearize = None if kernel.basis == GIVEN or problem.tangents else BASES[kernel.basis].linearize
     if linearize is not None and all(name.startswith("basis.") for name in behind_phi):
         kernel = kernel.to(dtype)
         z = _pair_inputs(kernel, inputs).relative_positions(dtype)
@@ -88,11 +88,25 @@ def phi_and_pull_back(problem: Problem, slots: Slots, behind_phi: list[str]) -> 
         return phi, pull_back_by_hand
 
     def phi_of(*values: Tensor) -> Tensor:
-        return evaluate_phi(kernel, inputs | dict(zip(behind_phi, values, strict=True)), dtype)
+        return _phi(problem, slots, inputs | dict(zip(behind_phi, values, strict=True)))
 
     # Autograd proper is switched off below a custom operator; torch.func is not.
     phi, pull_back, *_ = torch.func.vjp(phi_of, *(inputs[name] for name in behind_phi))
     return phi, lambda grad_phi: dict(zip(behind_phi, pull_back(grad_phi), strict=True))
+
+
+def _phi(problem: Problem, slots: Slots, inputs: Mapping[str, Tensor]) -> Tensor:
+    """φ [S, H], or its derivative along the problem's tangents."""
+    kernel, dtype = problem.kernel, compute_dtype(problem.features)
+    if not problem.tangents:
+        return evaluate_phi(kernel, inputs, dtype)
+    directions = slots.gather_phi_inputs(problem.tangents, kernel.basis)
+
+    def phi_of(values: dict[str, Tensor]) -> Tensor:
+        return evaluate_phi(kernel, {**inputs, **values}, dtype)
+
+    derivative: Tensor = torch.func.jvp(phi_of, ({name: inputs[name] for name in directions},), (directions,))[1]
+    return derivative
 
 
 def add_rows(totals: dict[str, Tensor], gradients: Mapping[str, Tensor], slots: Slots, basis: str) -> None:
