@@ -16,7 +16,9 @@ from matplotlib.image import imread
 from gridless.cli import view as view_module
 from gridless.cli.main import main
 from gridless.cloud import PointCloud
+from gridless.data import LabelMap, plain_from_settings
 from gridless.io import write
+from gridless.models import build_model
 from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
@@ -209,6 +211,7 @@ def test_the_number_of_points_follows_the_time_of_frames():
     [
         (["--color", "nothing"], "cannot color by 'nothing'"),
         (["--truth", "label"], "belong together"),
+        (["--model", "airborne"], "--model says which labels"),
         (["--truth", "label", "--prediction", "none"], "no column 'none'"),
         (["--camera", "initialCameraPosition=1,2,3"], "--camera is that of a --screenshot"),
         (["--screenshot", "nowhere/picture.png"], "no such folder"),
@@ -219,6 +222,22 @@ def test_wrong_arguments_are_named(tmp_path, capsys, monkeypatch, words, message
     write(tmp_path / "cloud.npz", cloud_of(10))
     assert main(["view", str(tmp_path / "cloud.npz"), *words]) == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", "").split())
+
+
+def test_labels_that_a_model_takes_for_one_class_agree(monkeypatch):
+    model = build_model("pccn", in_channels=1, num_classes=2)
+    labels = LabelMap({"ground": [2], "vegetation": [3, 4, 5]}, ignored=[1])
+    model.metadata = {"labels": plain_from_settings(labels)}
+    monkeypatch.setattr(view_module, "load_model_or_run", lambda path, files: model)
+    truth, prediction = np.array([2, 4, 5, 2, 1]), np.array([2, 3, 3, 3, 2])
+
+    def counts(path):
+        return {name: count for name, _, count in view_module._comparison(truth, prediction, path, [])().classes}
+
+    assert counts("a model") == {"right": 3, "wrong": 1, "not scored": 1}
+    assert counts(None) == {"right": 1, "wrong": 4}
+    with pytest.raises(ValueError, match="view: --truth"):
+        view_module._comparison(np.array([9]), np.array([2]), "a model", [])
 
 
 def test_a_damaged_file_is_named(tmp_path, capsys):

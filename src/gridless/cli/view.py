@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from rich.console import Console
 
 import gridless.io as gio
 from gridless.cli.info import ASPRS_CLASSES
+from gridless.cli.model_argument import load_model_or_run
 from gridless.cloud import PointCloud
+from gridless.data import IGNORED
+from gridless.prediction import label_map
 from gridless.viewer.cloud_page import CloudPage
-from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
+from gridless.viewer.coloring import Coloring, color_by, right_or_wrong, ways_of_coloring
 from gridless.viewer.screenshot import require_browser, write_screenshot
 
 
@@ -21,6 +27,7 @@ def view(
     color: str | None = None,
     truth: str | None = None,
     prediction: str | None = None,
+    model: Path | None = None,
     budget: int = 1_500_000,
     port: int = 0,
     screenshot: Path | None = None,
@@ -33,6 +40,7 @@ def view(
         color: column to color by, "height", or "right or wrong".
         truth: column with true classes, to see beside ``prediction`` where they agree.
         prediction: column with predicted classes.
+        model: what predicted, as for predict; labels of one of its classes agree, those that it ignores do not count.
         budget: largest number of points on the screen at a time.
         port: of the page; a free one by default.
         screenshot: PNG file to write instead of serving the page; needs Chromium or Chrome.
@@ -43,6 +51,8 @@ def view(
     """
     if (truth is None) != (prediction is None):
         raise ValueError("view: --truth and --prediction belong together")
+    if model is not None and truth is None:
+        raise ValueError("view: --model says which labels of --truth and --prediction agree")
     if camera and screenshot is None:
         raise ValueError("view: --camera is that of a --screenshot; a link to a view opens the page there")
     if screenshot is not None:  # before minutes of reading
@@ -53,12 +63,14 @@ def view(
     cloud = PointCloud.concatenate(gio.read(file) for file in files)
     is_las = all(file.suffix.lower() in (".las", ".laz") for file in files)
     names = {"classification": ASPRS_CLASSES} if is_las else {}
-    ways = {name: partial(color_by, cloud, name, names.get(name)) for name in ways_of_coloring(cloud)}
+    ways: dict[str, Callable[[], Coloring]] = {
+        name: partial(color_by, cloud, name, names.get(name)) for name in ways_of_coloring(cloud)
+    }
     for column in filter(None, (truth, prediction)):
         if column not in cloud:
             raise ValueError(f"view: no column {column!r}; the files have {', '.join(cloud.columns) or 'none'}")
     if truth is not None and prediction is not None:
-        ways["right or wrong"] = partial(right_or_wrong, cloud[truth], cloud[prediction])
+        ways["right or wrong"] = _comparison(cloud[truth], cloud[prediction], model, [str(file) for file in files])
     if color is not None:
         if color not in ways:
             raise ValueError(f"view: cannot color by {color!r}; choose one of {', '.join(ways)}")
@@ -76,3 +88,13 @@ def view(
     finally:
         page.server.stop()
     return 0
+
+
+def _comparison(
+    truth: NDArray[Any], prediction: NDArray[Any], model: Path | None, files: list[str]
+) -> Callable[[], Coloring]:
+    if model is None:
+        return partial(right_or_wrong, truth, prediction)
+    labels = label_map(load_model_or_run(model, files))
+    classes, predicted = labels.encode(truth, "view: --truth"), labels.encode(prediction, "view: --prediction")
+    return partial(right_or_wrong, classes, predicted, classes != IGNORED)

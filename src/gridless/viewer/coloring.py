@@ -76,14 +76,21 @@ def color_by(cloud: PointCloud, name: str, class_names: Mapping[int, str] | None
     return _by_value(values.astype(np.float32))
 
 
-def right_or_wrong(truth: NDArray[np.generic], prediction: NDArray[np.generic]) -> Coloring:
-    """Where two columns agree.
+def right_or_wrong(
+    truth: NDArray[np.generic], prediction: NDArray[np.generic], scored: NDArray[np.bool_] | None = None
+) -> Coloring:
+    """Where two columns agree, and where that does not count.
 
     Example:
         >>> right_or_wrong(np.array([1, 2]), np.array([1, 3])).classes
         (('right', '#56a0d3', 1), ('wrong', '#d55e00', 1))
     """
-    return by_group((truth != prediction).astype(np.int64), ["right", "wrong"], [palette.RIGHT, palette.WRONG])
+    group = (truth != prediction).astype(np.int64)
+    names, colors = ["right", "wrong"], [palette.RIGHT, palette.WRONG]
+    if scored is not None and not scored.all():
+        group[~scored] = 2
+        names, colors = [*names, "not scored"], [*colors, palette.UNLABELED]
+    return by_group(group, names, colors)
 
 
 def by_group(group: NDArray[np.int64], names: list[str], colors: list[str]) -> Coloring:
