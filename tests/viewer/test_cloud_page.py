@@ -18,7 +18,7 @@ from gridless.cli.main import main
 from gridless.cloud import PointCloud
 from gridless.data import LabelMap, plain_from_settings
 from gridless.io import write
-from gridless.models import build_model
+from gridless.models import build_model, save_model
 from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
@@ -224,20 +224,21 @@ def test_wrong_arguments_are_named(tmp_path, capsys, monkeypatch, words, message
     assert message in " ".join(capsys.readouterr().err.replace("│", "").split())
 
 
-def test_labels_that_a_model_takes_for_one_class_agree(monkeypatch):
+def test_labels_that_a_model_takes_for_one_class_agree(tmp_path):
     model = build_model("pccn", in_channels=1, num_classes=2)
     labels = LabelMap({"ground": [2], "vegetation": [3, 4, 5]}, ignored=[1])
     model.metadata = {"labels": plain_from_settings(labels)}
-    monkeypatch.setattr(view_module, "load_model_or_run", lambda path, files: model)
+    save_model(tmp_path / "model.safetensors", model)
+    labels = view_module._labels_of(tmp_path / "model.safetensors", [])
     truth, prediction = np.array([2, 4, 5, 2, 1]), np.array([2, 3, 3, 3, 2])
 
-    def counts(path):
-        return {name: count for name, _, count in view_module._comparison(truth, prediction, path, [])().classes}
+    def counts(labels):
+        return {name: count for name, _, count in view_module._comparison(truth, prediction, labels)().classes}
 
-    assert counts("a model") == {"right": 3, "wrong": 1, "not scored": 1}
+    assert counts(labels) == {"right": 3, "wrong": 1, "not scored": 1}
     assert counts(None) == {"right": 1, "wrong": 4}
     with pytest.raises(ValueError, match="view: --truth"):
-        view_module._comparison(np.array([9]), np.array([2]), "a model", [])
+        view_module._comparison(np.array([9]), np.array([2]), labels)
 
 
 def test_a_damaged_file_is_named(tmp_path, capsys):

@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 from rich.console import Console
 
 import gridless.io as gio
 from gridless.cli.info import ASPRS_CLASSES
-from gridless.cli.model_argument import load_model_or_run
 from gridless.cloud import PointCloud
-from gridless.data import IGNORED
-from gridless.prediction import label_map
 from gridless.viewer.cloud_page import CloudPage
 from gridless.viewer.coloring import Coloring, color_by, right_or_wrong, ways_of_coloring
 from gridless.viewer.screenshot import require_browser, write_screenshot
+
+if TYPE_CHECKING:
+    from gridless.data import LabelMap
 
 
 def view(
@@ -59,6 +59,7 @@ def view(
         require_browser()
         if not screenshot.absolute().parent.is_dir():
             raise FileNotFoundError(f"view: no such folder: {screenshot.absolute().parent}")
+    labels = None if model is None else _labels_of(model, files)
     console = Console()
     cloud = PointCloud.concatenate(gio.read(file) for file in files)
     is_las = all(file.suffix.lower() in (".las", ".laz") for file in files)
@@ -70,7 +71,7 @@ def view(
         if column not in cloud:
             raise ValueError(f"view: no column {column!r}; the files have {', '.join(cloud.columns) or 'none'}")
     if truth is not None and prediction is not None:
-        ways["right or wrong"] = _comparison(cloud[truth], cloud[prediction], model, [str(file) for file in files])
+        ways["right or wrong"] = _comparison(cloud[truth], cloud[prediction], labels)
     if color is not None:
         if color not in ways:
             raise ValueError(f"view: cannot color by {color!r}; choose one of {', '.join(ways)}")
@@ -90,11 +91,18 @@ def view(
     return 0
 
 
-def _comparison(
-    truth: NDArray[Any], prediction: NDArray[Any], model: Path | None, files: list[str]
-) -> Callable[[], Coloring]:
-    if model is None:
+def _labels_of(model: Path, files: list[Path]) -> LabelMap:
+    # What networks need is imported for this alone: the page starts without it.
+    from gridless.cli.model_argument import load_model_or_run
+    from gridless.prediction import label_map
+
+    return label_map(load_model_or_run(model, [str(file) for file in files]))
+
+
+def _comparison(truth: NDArray[Any], prediction: NDArray[Any], labels: LabelMap | None) -> Callable[[], Coloring]:
+    if labels is None:
         return partial(right_or_wrong, truth, prediction)
-    labels = label_map(load_model_or_run(model, files))
+    from gridless.data import IGNORED
+
     classes, predicted = labels.encode(truth, "view: --truth"), labels.encode(prediction, "view: --prediction")
     return partial(right_or_wrong, classes, predicted, classes != IGNORED)

@@ -24,8 +24,8 @@ from gridless.ops.convolution.windows import NO_WINDOW
 from gridless.ops.dtypes import compute_dtype
 from gridless.ops.rows import pair_rows
 
-# Numbers in one block's P, in its messages and in its φ where torch evaluates it: they stay in the last-level cache,
-# and threads meet seldom. The README has what other sizes cost.
+# Numbers in one block's P and messages where threads share sums, and in its φ where torch evaluates it: they stay in
+# the last-level cache, and threads meet seldom. The README has what other sizes cost.
 _BLOCK_NUMBERS = 2**21
 # Rows are visited in another order where features exceed what is left of the last-level cache.
 _CACHE_BYTES = 2**23
