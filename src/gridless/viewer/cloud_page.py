@@ -139,10 +139,6 @@ class CloudPage:
         """Whether every browser has got all points that its camera needs."""
         return bool(self._streams) and all(stream.is_settled for stream in self._streams.values())
 
-    def size_of(self, node: int) -> int:
-        """Number of points of a node, shown or not."""
-        return int(self.tree.starts[node + 1] - self.tree.starts[node])
-
     def rows(self, node: int) -> NDArray[np.int64]:
         """The points of a node whose classes are shown."""
         rows, group = self.tree.points_of(node), self.coloring.group

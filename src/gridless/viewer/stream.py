@@ -89,19 +89,20 @@ class Stream:
     def _follow(self) -> None:
         asked, version = self._asked, self._version
         page, camera = self.page, _camera(self.client.camera)
-        needed = page.tree.nodes_for(camera, page.budget).tolist()
+        needed = page.tree.nodes_for(camera, page.budget)
         if self._is_moving:
             self.update_soon(_REST)
         pace = page.pace.moving if self._is_moving else page.pace.resting
-        drawn = page.tree.nodes_for(camera, pace).tolist()
-        for node in set(self.shown) - set(needed):
+        sizes = np.diff(page.tree.starts)[needed]
+        drawn = needed[np.cumsum(sizes) <= pace].tolist()
+        for node in set(self.shown) - set(needed.tolist()):
             self.shown.pop(node)[0].remove()
         visible = set(drawn)
         for node, (handle, _) in self.shown.items():
             if handle.visible != (node in visible):
                 handle.visible = node in visible
         missing = [node for node in drawn if node not in self.shown or self.shown[node][1] != version]
-        self._drawn = sum(page.size_of(node) for node in drawn)
+        self._drawn = int(sizes[: len(drawn)].sum())
         self._most_drawn = max(self._most_drawn, self._drawn)
         for start in range(0, len(missing), _BATCH):
             for node in missing[start : start + _BATCH]:
