@@ -90,7 +90,7 @@ GRIDLESS_INLINE Vector<T> load_some(const T* from, int lanes) {
 
 template <class T>
 GRIDLESS_INLINE Vector<T> broadcast(T value) {
-  return Vector<T>{} + value;
+  return value - Vector<T>{};
 }
 
 template <class T>

@@ -130,6 +130,22 @@ def test_all_implementations_give_the_same_rows_of_many_points(impl, dim, dtype)
             assert torch.equal(found.indices, expected.indices), most
 
 
+@pytest.mark.parametrize("instruction_set", [] if why_unavailable() else native.extension().instruction_sets())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [2, 3, 6])
+def test_every_instruction_set_finds_the_same_rows(dim, dtype, instruction_set, monkeypatch):
+    generator = torch.Generator().manual_seed(dim)
+    scattered = torch.randn(700, dim, generator=generator, dtype=torch.float64)
+    points = torch.cat([scattered, (scattered * 2).round()]).to(dtype)
+    queries = torch.cat([points[::7], points[:50] * 30])
+    expected = {k: knn(points, queries, k, impl="reference") for k in (1, 8, 9, 16, 31, 64, 70)}
+    monkeypatch.setattr(native, "instruction_set", lambda: instruction_set)
+    for k, rows in expected.items():
+        found = knn(points, queries, k, impl="native")
+        assert torch.equal(found.offsets, rows.offsets), k
+        assert torch.equal(found.indices, rows.indices), k
+
+
 @pytest.mark.parametrize("num_points", [1, 15, 16, 17, 33, 100])
 def test_every_size_of_tree_finds_all_points(num_points, fast_impl):
     points = torch.randn(num_points, 3, generator=torch.Generator().manual_seed(num_points))

@@ -19,7 +19,9 @@ class SearchTrees:
             self._labels, counts = torch.unique_consecutive(sorted_batch, return_counts=True)
             begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self._largest_cloud = int(begins.diff().max()) if len(begins) > 1 else 0
-        self._tree = native.extension().SearchTree(_readable(source), order, begins, torch.get_num_threads())
+        self._tree = native.extension().SearchTree(
+            _readable(source), order, begins, torch.get_num_threads(), native.instruction_set()
+        )
 
     def search(self, query: Tensor, k: int | None, radius: float | None, batch: Tensor | None) -> Neighborhoods:
         """Sources of each query by (‖x − y‖², index), at most k and none with ‖x − y‖² > radius²."""

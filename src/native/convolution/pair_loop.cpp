@@ -7,6 +7,7 @@
 #include "parallel.hpp"
 
 namespace gridless {
+
 namespace {
 
 constexpr int64_t kMostTasks = 32;        // of one block: enough for balance, few enough sums to add up
@@ -16,29 +17,13 @@ constexpr int64_t kCheckedTogether = 1 << 16;
 constexpr std::size_t kAlignment = 64;
 
 template <class T>
-const PairKernels<T>& kernels_for(InstructionSet instruction_set);
-
-#define GRIDLESS_CHOOSE(T, name)                                              \
-  template <>                                                                 \
-  const PairKernels<T>& kernels_for<T>(InstructionSet instruction_set) {      \
-    switch (instruction_set) {                                                \
-      GRIDLESS_CASE_AVX512(name)                                              \
-      GRIDLESS_CASE_AVX2(name)                                                \
-      default: return baseline::name;                                         \
-    }                                                                         \
+const PairKernels<T>& kernels_for(InstructionSet instruction_set) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    GRIDLESS_RETURN_KERNELS(instruction_set, pair_kernels_float)
+  } else {
+    GRIDLESS_RETURN_KERNELS(instruction_set, pair_kernels_double)
   }
-#if defined(GRIDLESS_HAS_avx512)
-#define GRIDLESS_CASE_AVX512(name) case InstructionSet::avx512: return avx512::name;
-#else
-#define GRIDLESS_CASE_AVX512(name)
-#endif
-#if defined(GRIDLESS_HAS_avx2)
-#define GRIDLESS_CASE_AVX2(name) case InstructionSet::avx2: return avx2::name;
-#else
-#define GRIDLESS_CASE_AVX2(name)
-#endif
-GRIDLESS_CHOOSE(float, pair_kernels_float)
-GRIDLESS_CHOOSE(double, pair_kernels_double)
+}
 
 // Whether all values lie in [0, limit).
 bool all_below(const int64_t* values, int64_t count, int64_t limit, int num_threads) {

@@ -14,6 +14,8 @@
 
 #include <cstdint>
 
+#include "kernel_tables.hpp"
+
 namespace gridless {
 
 constexpr int kTileSlots = 64;       // slots whose φ is evaluated together
@@ -165,17 +167,7 @@ struct PairKernels {
                   const T* features, int channels, int64_t* places);
 };
 
-namespace baseline {
-extern const PairKernels<float> pair_kernels_float;
-extern const PairKernels<double> pair_kernels_double;
-}  // namespace baseline
-namespace avx2 {
-extern const PairKernels<float> pair_kernels_float;
-extern const PairKernels<double> pair_kernels_double;
-}  // namespace avx2
-namespace avx512 {
-extern const PairKernels<float> pair_kernels_float;
-extern const PairKernels<double> pair_kernels_double;
-}  // namespace avx512
+GRIDLESS_DECLARE_KERNELS(PairKernels<float>, pair_kernels_float)
+GRIDLESS_DECLARE_KERNELS(PairKernels<double>, pair_kernels_double)
 
 }  // namespace gridless

@@ -2,9 +2,11 @@
 #include "search/bindings.hpp"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -41,14 +43,16 @@ class BoundRows {
 
 class BoundTree {
  public:
-  BoundTree(Positions positions, std::optional<Numbers> order, Numbers begins, int num_threads)
+  BoundTree(Positions positions, std::optional<Numbers> order, Numbers begins, int num_threads,
+            const std::string& instruction_set)
       : dim_(static_cast<int>(positions.shape(1))) {
     const PointArray points = point_array(positions);
     const std::vector<int64_t> cloud_begins = checked_begins(begins, points.count);
     require(dim_ > 0, "positions must have axes");
     const int64_t* const checked = checked_order(order, points.count);
+    const InstructionSet chosen = instruction_set_named(instruction_set);
     nb::gil_scoped_release released;
-    tree_ = make_search_tree(points, dim_, checked, cloud_begins, num_threads);
+    tree_ = make_search_tree(points, dim_, checked, cloud_begins, num_threads, chosen);
   }
 
   void knn(Positions queries, std::optional<Numbers> clouds, int64_t k, MutableNumbers indices, MutableNumbers counts,
@@ -87,8 +91,8 @@ void bind_search(nb::module_& module) {
       .def("write_counts", &BoundRows::write_counts, nb::arg("counts"))
       .def("write", &BoundRows::write, nb::arg("offsets"), nb::arg("indices"), nb::arg("num_threads"));
   nb::class_<BoundTree>(module, "SearchTree")
-      .def(nb::init<Positions, std::optional<Numbers>, Numbers, int>(), nb::arg("positions"), nb::arg("order").none(),
-           nb::arg("begins"), nb::arg("num_threads"))
+      .def(nb::init<Positions, std::optional<Numbers>, Numbers, int, const std::string&>(), nb::arg("positions"),
+           nb::arg("order").none(), nb::arg("begins"), nb::arg("num_threads"), nb::arg("instruction_set"))
       .def("knn", &BoundTree::knn, nb::arg("queries"), nb::arg("clouds").none(), nb::arg("k"), nb::arg("indices"),
            nb::arg("counts"), nb::arg("num_threads"))
       .def("within_radius", &BoundTree::within_radius, nb::arg("queries"), nb::arg("clouds").none(), nb::arg("radius"),

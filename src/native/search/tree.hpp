@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "instruction_sets.hpp"
 #include "point_array.hpp"
 
 namespace gridless {
@@ -44,6 +45,7 @@ class SearchTree {
 
 // Cloud c has the points order[begins[c]:begins[c + 1]]; null `order` is 0, 1, 2, …
 std::unique_ptr<SearchTree> make_search_tree(const PointArray& positions, int dim, const int64_t* order,
-                                             const std::vector<int64_t>& begins, int num_threads);
+                                             const std::vector<int64_t>& begins, int num_threads,
+                                             InstructionSet instruction_set);
 
 }  // namespace gridless

@@ -2,6 +2,7 @@
 // every allocation failing in turn: `make sanitize`.
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -22,14 +23,18 @@ std::atomic<int64_t> allocations_left{0};
 
 }  // namespace
 
-void* operator new(std::size_t bytes) {
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
   // Once memory has run out, there is none for the other threads either.
   if (allocations_fail && allocations_left.fetch_sub(1) <= 0) throw std::bad_alloc();
-  if (void* memory = std::malloc(bytes ? bytes : 1)) return memory;
+  void* memory = nullptr;
+  if (posix_memalign(&memory, static_cast<std::size_t>(alignment), bytes) == 0) return memory;
   throw std::bad_alloc();
 }
+void* operator new(std::size_t bytes) { return operator new(bytes, std::align_val_t{alignof(std::max_align_t)}); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 using namespace gridless;
 
@@ -188,17 +193,23 @@ void compare_voxels(const Points<T>& points, double edge) {
 }
 
 template <class T>
-void compare_all(const std::vector<int64_t>& sizes, int dim, int distinct) {
-  const Points<T> points(sizes, dim, distinct);
-  const auto tree = make_search_tree(points.array(), dim, points.order.data(), points.begins, kThreads);
+void compare_searches(const Points<T>& points, InstructionSet instruction_set) {
+  const auto tree =
+      make_search_tree(points.array(), points.dim, points.order.data(), points.begins, kThreads, instruction_set);
   const Queries own{points.array(), points.cloud_of.data()};
   // Elsewhere in memory, queries are visited in another order.
   const std::vector<T> copy(points.positions);
   const Queries others{{copy.data(), points.count(), sizeof(T) == sizeof(double)}, points.cloud_of.data()};
-  for (int64_t k : {1, 16, 70, 2000}) compare_nearest(points, *tree, own, k);  // in sorted rows and in halved ones
+  for (int64_t k : {1, 16, 30, 60, 70, 2000}) compare_nearest(points, *tree, own, k);  // in sorted rows and in halved ones
   compare_nearest(points, *tree, others, 5);
   for (double radius : {0.0, 0.25, 1e9}) compare_within(points, *tree, own, radius, 0);
   for (int64_t most : {3, 100}) compare_within(points, *tree, others, 0.5, most);
+}
+
+template <class T>
+void compare_all(const std::vector<int64_t>& sizes, int dim, int distinct) {
+  const Points<T> points(sizes, dim, distinct);
+  for (InstructionSet instruction_set : usable_instruction_sets()) compare_searches(points, instruction_set);
   for (int64_t start : {0, 40}) compare_farthest(points, 50, start);
   compare_farthest(points, 5000, 0);
   for (double edge : {0.3, 1e6}) compare_voxels(points, edge);
@@ -208,7 +219,7 @@ void search_where_there_is_nothing() {
   const std::vector<float> queries(30);
   const std::vector<int64_t> nowhere(10, -1), beyond(10, 7);
   for (const auto& clouds : {nowhere, beyond}) {
-    const auto tree = make_search_tree({nullptr, 0, false}, 3, nullptr, {0, 0, 0}, kThreads);
+    const auto tree = make_search_tree({nullptr, 0, false}, 3, nullptr, {0, 0, 0}, kThreads, usable_instruction_sets().back());
     std::vector<int64_t> indices(50), counts(10, 9);
     tree->knn({{queries.data(), 10, false}, clouds.data()}, 5, indices.data(), counts.data(), kThreads);
     expect(counts == std::vector<int64_t>(10), "knn without sources", 0, 3);
@@ -243,7 +254,8 @@ void run_out_of_memory_everywhere() {
   const Points<float> points({300, 0, 200}, 3, 64);
   const Queries queries{points.array(), points.cloud_of.data()};
   const auto make = [&] {
-    return make_search_tree(points.array(), points.dim, points.order.data(), points.begins, kThreads);
+    return make_search_tree(points.array(), points.dim, points.order.data(), points.begins, kThreads,
+                            usable_instruction_sets().back());
   };
   const auto tree = make();
   std::vector<int64_t> indices(at(points.count() * 100)), counts(at(points.count())), kept_of(at(points.count()));
