@@ -55,7 +55,7 @@ def fit_keeping_gradients(recipe_file, output, keep):
         def on_before_optimizer_step(self, optimizer):
             keep.append({name: weight.grad.clone() for name, weight in self.model.named_parameters()})
 
-    with mock.patch("gridless.training.fit.NetworkTraining", KeepingGradients):
+    with mock.patch("gridless.training.trainer.NetworkTraining", KeepingGradients):
         return fit(load_recipe(recipe_file, {"output": str(output)}), progress_bar=False)
 
 
