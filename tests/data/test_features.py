@@ -28,6 +28,12 @@ def test_height_above_ground_removes_slope_and_keeps_house_and_mast():
     assert np.abs(found - truth).mean() < 0.1
 
 
+@pytest.mark.parametrize("name", ["height_above_ground", "height_above_lowest"])
+def test_heights_above_others_need_a_horizontal_axis(name):
+    with pytest.raises(ValueError, match="at least two coordinates, the last one up, got 1"):
+        COMPUTED_FEATURES[name](PointCloud([[0.0], [1.0]]))
+
+
 def test_height_above_ground_fills_holes():
     cloud, _ = town()
     hole = np.linalg.norm(cloud.positions[:, :2] - UTM[:2] - [45, 15], axis=1) < 5

@@ -35,6 +35,10 @@ def test_terminal_table_shows_every_class_as_text():
     assert "–" in text
 
 
+def test_a_name_without_meaning_takes_no_color_close_to_a_meaning():
+    assert class_colors(["7", "8", "14 wire conductor"]) == ["#0072b2", "#009e73", "#f0b400"]
+
+
 def test_class_colors_are_distinct_and_can_be_given():
     colors = class_colors(["ground", "road", "tree", "other tree", "a", "b", "c"])
     assert len(set(colors)) == 7

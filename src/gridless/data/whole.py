@@ -56,8 +56,12 @@ class WholeCloud:
         """Lowest last coordinate in each cell of a horizontal raster tied to the lower bounds; infinite where empty.
 
         Raises:
-            ValueError: the raster would be too large.
+            ValueError: no axis is horizontal, or the raster would be too large.
         """
+        if len(self.low) < 2:
+            raise ValueError(
+                f"heights above others need at least two coordinates, the last one up, got {len(self.low)}"
+            )
         key = ("lowest", cell)
         if key not in self.surfaces:
             shape = ((self.high - self.low)[:-1] / cell).astype(np.int64) + 1

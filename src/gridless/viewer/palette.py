@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 # The first word found in a class name decides; close to the colors LiDAR software gives the ASPRS classes.
@@ -30,6 +31,7 @@ _PALETTE = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7a5195", "#b8a800",
     "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#cc6677", "#882255", "#aa4499",
 )  # fmt: skip
+_ALIKE = 45  # between colors of 0 to 255 a channel
 RIGHT, WRONG, UNLABELED = "#56a0d3", "#d55e00", "#9aa0a6"
 
 
@@ -50,18 +52,29 @@ def class_colors(class_names: Sequence[str], given: Mapping[str, str] | None = N
         >>> class_colors(["ground", "kiosk"], {"kiosk": "#112233"})
         ['#a6764b', '#112233']
     """
-    chosen: list[str] = []
-    for name in class_names:
+    chosen: dict[int, str] = {}
+    for place, name in enumerate(class_names):
         color = (given or {}).get(name)
         if color is not None:
             if len(color) != 7 or color[0] != "#" or not set(color[1:].lower()) <= set("0123456789abcdef"):
                 raise ValueError(f"class_colors: the color of class {name!r} must be '#rrggbb', got {color!r}")
-        else:
-            meant = next((value for word, value in _COLOR_BY_WORD.items() if word in name.lower()), None)
-            color = meant if meant is not None and meant not in chosen else _next_unused(chosen)
-        chosen.append(color)
-    return chosen
+            chosen[place] = color
+            continue
+        meant = next((value for word, value in _COLOR_BY_WORD.items() if word in name.lower()), None)
+        if meant is not None and meant not in chosen.values():
+            chosen[place] = meant
+    # Names that mean nothing come last, so that none takes a color close to one with a meaning.
+    for place in range(len(class_names)):
+        if place not in chosen:
+            chosen[place] = _next_unused(list(chosen.values()))
+    return [chosen[place] for place in range(len(class_names))]
 
 
 def _next_unused(chosen: Sequence[str]) -> str:
-    return next((color for color in _PALETTE if color not in chosen), _PALETTE[len(chosen) % len(_PALETTE)])
+    unused = [color for color in _PALETTE if color not in chosen]
+    apart = [color for color in unused if all(_distance(color, other) > _ALIKE for other in chosen)]
+    return (apart or unused or [_PALETTE[len(chosen) % len(_PALETTE)]])[0]
+
+
+def _distance(one: str, other: str) -> float:
+    return math.dist(*(bytes.fromhex(color[1:]) for color in (one, other)))
