@@ -127,7 +127,7 @@ def test_the_time_limit_ends_the_schedule_with_a_validated_model(job_folder):
     folder = job_folder / "limited"
     words = ["train", str(job_folder / "recipe.yaml"), "--output", str(folder), "--schedule.average_decay", "0.5"]
     assert (
-        main([*words, "--schedule.steps=100000", "--schedule.steps_per_epoch=50000", "--schedule.time_limit=0.1"]) == 0
+        main([*words, "--schedule.steps=100000", "--schedule.steps_per_epoch=50000", "--schedule.time_limit=0.2"]) == 0
     )
     curves = read_curves(folder)
     assert curves["val_miou"][0][-1] < 100_000
