@@ -131,8 +131,9 @@ def _train(
     network: Network, crops: TrainingCrops, recipe: Recipe, case: TrainingCase, part: int
 ) -> tuple[list[int], float]:
     """Points of each counted step of a round, and the seconds that these steps took."""
+    schedule = recipe.schedule
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=recipe.schedule.learning_rate, weight_decay=recipe.schedule.weight_decay
+        network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
     )
     counts: list[int] = []
     steps = _steps_per_round(case)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,26 @@ from gridless.models.base import Network, require
 from gridless.models.encoder import Encoder, EncoderConfig
 from gridless.nn import PointwiseBlock, Upsample
 from gridless.pyramid import Pyramid, PyramidSettings
+
+
+class _Decoder(PointwiseBlock):
+    """ReLU(norm(W [f ; U g])) of the encoder's features f at fine points and U g, interpolated from coarse ones.
+
+    Computed as W₁ f + U (W₂ g), the same since interpolation is linear: one product is taken at the coarse points,
+    which are fewer, less is interpolated, and f and U g never lie side by side in memory.
+    """
+
+    def __init__(self, finer: int, coarser: int, normalization: str) -> None:
+        super().__init__(finer + coarser, finer, normalization=normalization)
+        self.widths = (finer, coarser)
+
+    def forward(self, fine: Tensor, coarse: Tensor, interpolate: Callable[[Tensor], Tensor]) -> Tensor:  # type: ignore[override]
+        """fine [M, finer], coarse [N, coarser] → [M, finer]; ``interpolate`` carries [N, C] to [M, C]."""
+        of_fine, of_coarse = cast(nn.Linear, self[0]).weight.split(self.widths, dim=1)
+        features = torch.addmm(interpolate(coarse @ of_coarse.T), fine, of_fine.T)
+        for layer in list(self)[1:]:
+            features = layer(features)
+        return features
 
 
 class PCCNUNet(Network):
@@ -39,8 +61,7 @@ class PCCNUNet(Network):
         self.upsample = Upsample()
         widths = list(config.channels)
         self.decoders = nn.ModuleList(
-            PointwiseBlock(finer + coarser, finer, normalization=config.normalization)
-            for finer, coarser in itertools.pairwise(widths)
+            _Decoder(finer, coarser, config.normalization) for finer, coarser in itertools.pairwise(widths)
         )
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[0], num_classes))
 
@@ -55,6 +76,11 @@ class PCCNUNet(Network):
         features = encoded.pop()
         for depth in reversed(range(len(encoded))):
             finer, coarser = pyramid.levels[depth], pyramid.levels[depth + 1]
-            carried = self.upsample(features, coarser.positions, finer.positions, require(coarser.upsampling, coarser))
-            features = self.decoders[depth](torch.cat([encoded[depth], carried], dim=1))
+            carry = partial(
+                self.upsample,
+                source_positions=coarser.positions,
+                query_positions=finer.positions,
+                neighborhoods=require(coarser.upsampling, coarser),
+            )
+            features = self.decoders[depth](encoded[depth], features, carry)
         return self.classifier(features)

@@ -163,8 +163,9 @@ class NetworkTraining(L.LightningModule):
         return batch.to(device)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        schedule = self.schedule
         return torch.optim.AdamW(
-            self.model.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+            self.model.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

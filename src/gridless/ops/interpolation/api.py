@@ -37,15 +37,16 @@ def interpolate(
     """
     num_rows = query_positions.shape[0]
     rows = pair_rows(offsets, indices.shape[0])
-    squared = (query_positions[rows] - source_positions[indices]).square().sum(dim=1)
+    offsets_of_pairs = query_positions.index_select(0, rows) - source_positions.index_select(0, indices)
+    squared = offsets_of_pairs.square().sum(dim=1)
     # Relative to the row's nearest source, so that tiny and huge units neither overflow nor vanish. The quotient of
     # weights does not depend on it, so it needs no gradient.
     nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared.detach(), "amin")
     smallest = torch.finfo(squared.dtype).tiny
-    relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest)[rows]
+    relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest).index_select(0, rows)
     weights = relative.pow(-0.5 * power)
     # Beside a source that the query sits on, the others' weights would be denormal numbers: they change no sum, but
     # products with such sums take a hundred times as long.
     weights = weights.masked_fill(weights < torch.finfo(weights.dtype).eps ** 2, 0.0)
     totals = weights.new_zeros(num_rows).index_add(0, rows, weights)
-    return weighted_sum(features, weights / totals[rows], indices, offsets)
+    return weighted_sum(features, weights / totals.index_select(0, rows), indices, offsets)
