@@ -16,14 +16,7 @@ constexpr int64_t kPanelsTogether = 4;    // of one task that sums up ∂W
 constexpr int64_t kCheckedTogether = 1 << 16;
 constexpr std::size_t kAlignment = 64;
 
-template <class T>
-const PairKernels<T>& kernels_for(InstructionSet instruction_set) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    GRIDLESS_RETURN_KERNELS(instruction_set, pair_kernels_float)
-  } else {
-    GRIDLESS_RETURN_KERNELS(instruction_set, pair_kernels_double)
-  }
-}
+GRIDLESS_DEFINE_KERNELS_FOR(PairKernels, pair_kernels)
 
 // Whether all values lie in [0, limit).
 bool all_below(const int64_t* values, int64_t count, int64_t limit, int num_threads) {

@@ -167,7 +167,6 @@ struct PairKernels {
                   const T* features, int channels, int64_t* places);
 };
 
-GRIDLESS_DECLARE_KERNELS(PairKernels<float>, pair_kernels_float)
-GRIDLESS_DECLARE_KERNELS(PairKernels<double>, pair_kernels_double)
+GRIDLESS_DECLARE_KERNELS(PairKernels, pair_kernels)
 
 }  // namespace gridless

@@ -32,7 +32,7 @@ GRIDLESS_INLINE Bounds bounds_of_child(int dim, const T* box, int side, const do
   return bounds;
 }
 
-// The queries, one bit each, whose rows (bound, least) could still enter.
+// The queries, one bit each, whose rows something with these bounds and no lower index than `least` could enter.
 GRIDLESS_INLINE uint32_t reaching(const Bounds& bounds, int64_t least, const Limits& limits) {
   uint32_t bits = 0;
   for (int part = 0; part < kQueryParts; ++part) {
@@ -53,13 +53,13 @@ GRIDLESS_INLINE uint32_t nearer(const Bounds& one, const Bounds& other) {
 
 // The points of a leaf, for each of the queries that reach it.
 template <class T, int Dim>
-GRIDLESS_INLINE void scan(const TreeNodes<T>& tree, int64_t leaf, uint32_t reaching, Packet& packet, TakePoints take) {
+GRIDLESS_INLINE void scan(const TreeNodes<T>& tree, int64_t leaf, uint32_t reached, Packet& packet, TakePoints take) {
   const int dim = Dim > 0 ? Dim : tree.dim;
   const T* points = tree.points + leaf * dim * kLeafPoints;
   Vector<double> coordinates[Dim > 0 ? Dim * kPointParts : 1];
   for (int part = 0; part < Dim * kPointParts; ++part) coordinates[part] = load_doubles(points + part * kLanes);
-  for (; reaching; reaching &= reaching - 1) {
-    const int query = __builtin_ctz(reaching);
+  for (; reached; reached &= reached - 1) {
+    const int query = __builtin_ctz(reached);
     Vector<double> squared[kPointParts] = {};
     for (int axis = 0; axis < dim; ++axis) {
       const Vector<double> position = broadcast(packet.positions[axis * kPacketQueries + query]);
@@ -90,9 +90,7 @@ void walk(const TreeNodes<T>& tree, const CloudNodes& cloud, Packet& packet, Tak
   Postponed stack[kMostLevels];
   int height = 0;
   int64_t node = 0;
-  uint32_t reached = (1u << kQueries) - 1;
-  for (int query = 0; query < kQueries; ++query)
-    if (!(packet.limits.squared[query] >= 0)) reached &= ~(1u << query);
+  uint32_t reached = reaching(Bounds{}, -1, packet.limits);  // all that there are
   for (;;) {
     while (reached && node < cloud.num_inner) {
       const int64_t place = cloud.first_node + node;
@@ -144,9 +142,9 @@ template <bool Ties, int Parts>
 GRIDLESS_INLINE void insert(Vector<double> distance, Integers<double> source, Vector<double>* distances,
                             Integers<double>* sources) {
   for (int part = Parts - 1; part >= 0; --part) {
-    const Vector<double> below = part > 0 ? distances[part > 0 ? part - 1 : 0] : broadcast(-1.0);
-    const Vector<double> distances_up = moved_up(below, distances[part]);
-    const Integers<double> sources_up = moved_up(sources[part > 0 ? part - 1 : 0], sources[part]);
+    const int before = part > 0 ? part - 1 : 0;
+    const Vector<double> distances_up = moved_up(part > 0 ? distances[before] : broadcast(-1.0), distances[part]);
+    const Integers<double> sources_up = moved_up(sources[before], sources[part]);
     const Mask stays_after = after<Ties>(distance, source, distances_up, sources_up);
     const Mask comes_after = after<Ties>(distance, source, distances[part], sources[part]);
     sources[part] = choose(comes_after, choose(stays_after, sources_up, source), sources[part]);

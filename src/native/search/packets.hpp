@@ -60,7 +60,6 @@ struct SearchKernels {
   TakePoints (*take_sorted)(int64_t width);  // into SortedRows; null where rows are better kept otherwise
 };
 
-GRIDLESS_DECLARE_KERNELS(SearchKernels<float>, search_kernels_float)
-GRIDLESS_DECLARE_KERNELS(SearchKernels<double>, search_kernels_double)
+GRIDLESS_DECLARE_KERNELS(SearchKernels, search_kernels)
 
 }  // namespace gridless

@@ -15,14 +15,7 @@ namespace {
 
 constexpr int64_t kFewQueries = 32, kLongestSortedRow = 64;
 
-template <class T>
-const SearchKernels<T>& kernels_for(InstructionSet instruction_set) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    GRIDLESS_RETURN_KERNELS(instruction_set, search_kernels_float)
-  } else {
-    GRIDLESS_RETURN_KERNELS(instruction_set, search_kernels_double)
-  }
-}
+GRIDLESS_DEFINE_KERNELS_FOR(SearchKernels, search_kernels)
 
 // One cloud.
 struct CloudTree : BalancedLeaves {
@@ -166,9 +159,10 @@ class Tree final : public SearchTree {
     }
   }
 
-  void read(const PointArray& positions, int64_t index, double* point) const {
+  // Axis a to point[a * stride].
+  void read(const PointArray& positions, int64_t index, double* point, int stride = 1) const {
     for (int axis = 0; axis < dim_; ++axis)
-      point[axis] = positions.wide ? static_cast<const double*>(positions.data)[index * dim_ + axis]
+      point[axis * stride] = positions.wide ? static_cast<const double*>(positions.data)[index * dim_ + axis]
                                    : static_cast<const float*>(positions.data)[index * dim_ + axis];
   }
 
@@ -261,7 +255,7 @@ class Tree final : public SearchTree {
     const TreeNodes<T> nodes{dim_, boxes_.data(), least_.data(), points_.data(), indices_.data()};
     const int64_t num_queries = queries.positions.count;
     parallel_for(num_threads, num_blocks(queries), [&](int64_t block, int) {
-      std::vector<double> point(static_cast<size_t>(dim_)), positions(static_cast<size_t>(dim_ * kPacketQueries));
+      std::vector<double> positions(static_cast<size_t>(dim_ * kPacketQueries));
       auto rows = make_rows();
       Packet packet{positions.data(), {}, rows.data()};
       const int64_t end = std::min((block + 1) * FoundRows::kQueriesPerBlock, num_queries);
@@ -270,11 +264,8 @@ class Tree final : public SearchTree {
         const CloudTree* const tree = tree_of(queries, members[0]);
         const int most = static_cast<int>(std::min<int64_t>(kernels_.packet_queries, end - place));
         int count = 0;
-        for (; count < most && tree_of(queries, members[count]) == tree; ++count) {
-          read(queries.positions, members[count], point.data());
-          for (int axis = 0; axis < dim_; ++axis)
-            positions[static_cast<size_t>(axis * kPacketQueries + count)] = point[static_cast<size_t>(axis)];
-        }
+        for (; count < most && tree_of(queries, members[count]) == tree; ++count)
+          read(queries.positions, members[count], positions.data() + count, kPacketQueries);
         rows.start(count, behind_all(limit), packet.limits);
         if (tree) kernels_.walk(nodes, tree->nodes(), packet, rows.take());
         for (int query = 0; query < count; ++query) rows.pass(query, [&](const int64_t* row, int64_t length) {
