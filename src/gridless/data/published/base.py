@@ -119,5 +119,8 @@ def prepared_cloud(
     cloud: PointCloud, name: str, inputs: InputSettings, labels: LabelMap, variant: CloudVariant = _AS_IT_IS
 ) -> PreparedCloud:
     """A cloud as :meth:`DataSet.prepare` makes it of its file; ``name`` is that of the file in messages."""
-    cloud = variant.of(cloud)
+    try:
+        cloud = variant.of(cloud, labels)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     return inputs.prepare(cloud, name, labels.of_cloud(cloud, name))
