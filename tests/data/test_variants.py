@@ -1,13 +1,11 @@
-"""Variants of a cloud: thinned out, on other ground, with large buildings."""
+"""Variants of a cloud: thinned out, on other ground."""
 
 import numpy as np
 import pytest
 
 from gridless import PointCloud
-from gridless.data import CloudVariant, FeatureSettings, InputSettings, LabelMap, on_relief, thinned, with_buildings
+from gridless.data import CloudVariant, FeatureSettings, InputSettings, LabelMap, on_relief, thinned
 from gridless.data.published.base import prepared_cloud
-
-LABELS = LabelMap({"ground": [2], "building": [6]})
 
 
 def flat(size=1000.0, num_points=4000):
@@ -54,12 +52,11 @@ def test_what_stands_on_a_relief_keeps_its_shape():
 
 
 def test_variants_do_one_after_the_other_and_nothing_by_default():
-    cloud = flat().with_columns(classification=np.full(4000, 2))
-    assert CloudVariant().of(cloud, LABELS) is cloud
-    all_three = CloudVariant(density=0.001, relief=1, buildings=2).of(cloud, LABELS)
-    expected = with_buildings(on_relief(thinned(cloud, 0.001), 1), 2, LABELS)
-    assert np.array_equal(all_three.positions, expected.positions)
-    assert len(CloudVariant(relief=1).of(cloud[:0], LABELS)) == 0
+    cloud = flat()
+    assert CloudVariant().of(cloud) is cloud
+    both = CloudVariant(density=0.001, relief=1).of(cloud)
+    assert np.array_equal(both.positions, on_relief(thinned(cloud, 0.001), 1).positions)
+    assert len(CloudVariant(relief=1).of(cloud[:0])) == 0
 
 
 def test_errors_of_variants():
@@ -67,16 +64,12 @@ def test_errors_of_variants():
         CloudVariant(density=-1)
     with pytest.raises(ValueError, match="relief must be a number from 0 on, got -1"):
         CloudVariant(relief=-1)
-    with pytest.raises(ValueError, match="buildings must be a number from 0 on, got -2"):
-        CloudVariant(buildings=-2)
     with pytest.raises(ValueError, match="x, y and height are needed, the cloud has 2 coordinates"):
         on_relief(PointCloud(np.zeros((3, 2))), 1)
 
 
 def test_a_cloud_that_cannot_be_varied_is_named():
-    inputs, flat_map = (
-        InputSettings(features=[FeatureSettings("height")], voxel_size=1.0, crop_radius=5.0),
-        PointCloud(np.zeros((3, 2))),
-    )
+    inputs = InputSettings(features=[FeatureSettings("height")], voxel_size=1.0, crop_radius=5.0)
+    labels, flat_map = LabelMap({"ground": [2]}), PointCloud(np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"map\.npz: relief: x, y and height are needed"):
-        prepared_cloud(flat_map, "map.npz", inputs, LABELS, CloudVariant(relief=1))
+        prepared_cloud(flat_map, "map.npz", inputs, labels, CloudVariant(relief=1))

@@ -1,7 +1,6 @@
 """From files to network inputs: the one way that training, evaluation and prediction share."""
 
 from gridless.data.augmentation import AugmentationSettings, angles_of
-from gridless.data.buildings import with_buildings
 from gridless.data.cache import CloudCache
 from gridless.data.crops import Crop, covering_centers, cut_crop, whole_crop
 from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
@@ -52,6 +51,5 @@ __all__ = [
     "unless_skipped",
     "weight_per_class",
     "whole_crop",
-    "with_buildings",
     "with_variables",
 ]

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridless.cloud import PointCloud
-from gridless.data.buildings import with_buildings
 from gridless.data.crops import covering_centers
-from gridless.data.labels import LabelMap
 
 # Slopes of the hills of a random relief by their wavelength in metres.
 _HILLS = ((600.0, 0.06), (250.0, 0.05), (100.0, 0.035), (45.0, 0.02))
@@ -26,30 +24,25 @@ class CloudVariant:
     Args:
         density: see :func:`thinned`; None keeps every point.
         relief: see :func:`on_relief`; None leaves the ground as it is.
-        buildings: see :func:`with_buildings`; None adds none.
 
     Raises:
-        ValueError: a density that is not positive, or a negative number of a relief or of buildings.
+        ValueError: a density that is not positive, or a negative number of a relief.
     """
 
     density: float | None = None
     relief: int | None = None
-    buildings: int | None = None
 
     def __post_init__(self) -> None:
         if self.density is not None and not self.density > 0:
             raise ValueError(f"density must be positive, got {self.density}")
-        for name, number in (("relief", self.relief), ("buildings", self.buildings)):
-            if number is not None and number < 0:
-                raise ValueError(f"{name} must be a number from 0 on, got {number}")
+        if self.relief is not None and self.relief < 0:
+            raise ValueError(f"relief must be a number from 0 on, got {self.relief}")
 
-    def of(self, cloud: PointCloud, labels: LabelMap) -> PointCloud:
-        """The variant of a labelled cloud; the cloud itself where nothing is asked for."""
+    def of(self, cloud: PointCloud) -> PointCloud:
+        """The variant of a cloud; the cloud itself where nothing is asked for."""
         if self.density is not None:
             cloud = thinned(cloud, self.density)
-        if self.relief is not None:
-            cloud = on_relief(cloud, self.relief)
-        return cloud if self.buildings is None else with_buildings(cloud, self.buildings, labels)
+        return cloud if self.relief is None else on_relief(cloud, self.relief)
 
 
 def thinned(cloud: PointCloud, density: float) -> PointCloud:

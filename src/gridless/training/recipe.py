@@ -39,19 +39,16 @@ class TrainingFiles:
         density: thin them out at random to so many points per square unit of the ground; None leaves them as they are.
         relief: number of a random relief that is added to their ground; None leaves it as it is. Entries with other
             numbers are the same files on other ground.
-        buildings: number of random buildings that are set into them (see :func:`gridless.data.with_buildings`); None
-            adds none.
         share: of the training crops that come from them, equally from each; given for all entries or for none. Without,
             each point of a class is as likely as any other to be the center of a crop.
 
     Raises:
-        ValueError: a density or share that is not positive, or a negative number of a relief or of buildings.
+        ValueError: a density or share that is not positive, or a negative number of a relief.
     """
 
     files: str
     density: float | None = None
     relief: int | None = None
-    buildings: int | None = None
     share: float | None = None
     shorthand: ClassVar[str] = "files"
 
@@ -63,7 +60,7 @@ class TrainingFiles:
     @property
     def variant(self) -> CloudVariant:
         """What each of the files becomes before it is learned from."""
-        return CloudVariant(self.density, self.relief, self.buildings)
+        return CloudVariant(self.density, self.relief)
 
     def each(self, base: Path) -> list[TrainingFiles]:
         """One entry for each of the files, the share divided among them."""
@@ -118,8 +115,7 @@ class DataSettings:
         if len({entry.share is None for entry in self.train}) > 1:
             raise ValueError("train: give every entry a share or none")
         if self.data_set != "files" and any(entry.share or entry.variant != CloudVariant() for entry in self.train):
-            own = "share, density, relief and buildings"
-            raise ValueError(f"train: {own} are for files, not for the data set {self.data_set}")
+            raise ValueError(f"train: share, density and relief are for files, not for the data set {self.data_set}")
 
     def with_absolute_path(self, base: Path) -> DataSettings:
         """The same with the data set's folder and cache made absolute, from ``base`` on."""

@@ -120,7 +120,7 @@ def prepared_cloud(
 ) -> PreparedCloud:
     """A cloud as :meth:`DataSet.prepare` makes it of its file; ``name`` is that of the file in messages."""
     try:
-        cloud = variant.of(cloud, labels)
+        cloud = variant.of(cloud)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return inputs.prepare(cloud, name, labels.of_cloud(cloud, name))
