@@ -42,7 +42,7 @@ class AccuracyContender:
         changes: values of the recipe by their dotted names.
         trees: hand-made features and this kind of trees instead of a recipe.
         reach: factor on the widths of the trees' columns.
-        together: another contender, the networks of all whose seeds answer together.
+        together: other contenders and the seeds of each whose networks answer together.
         seeds: one row each.
     """
 
@@ -50,7 +50,7 @@ class AccuracyContender:
     changes: dict[str, Any] = field(default_factory=dict)
     trees: Literal["boosted", "forest"] | None = None
     reach: float = 1.0
-    together: str | None = None
+    together: dict[str, list[int]] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
 
 
@@ -154,11 +154,11 @@ def _measure(name: str, label: str, task: Task, contender: AccuracyContender, se
         scores = _trees_scores(task, contender, seed)
         minutes = (time.perf_counter() - started) / 60
     else:
-        if contender.together is None:
+        if contender.together:
+            run, minutes = _together(name, label, task, contender.together, runs)
+        else:
             run = _trained(name, label, task, contender, seed, runs)
             minutes = json.loads((run / "trained.json").read_text())["minutes"]
-        else:
-            run, minutes = _together(name, task, contender.together, runs)
         model = load_model(run / MODEL_FILE)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         files = None if task.test is None else [str(path) for path in find_files(task.test, _RECIPES)]
@@ -190,11 +190,16 @@ def _trained(name: str, label: str, task: Task, contender: AccuracyContender, se
     return run
 
 
-def _together(name: str, task: Task, label: str, runs: Path) -> tuple[Path, float]:
-    """A folder with one model of a contender's seeds, and the minutes of all their trainings."""
-    contender = task.contenders[label]
-    members = [_trained(name, label, task, contender, seed, runs) for seed in contender.seeds]
-    folder = runs / f"{name}-{label}-together"
+def _together(
+    name: str, label: str, task: Task, seeds_of: Mapping[str, Sequence[int]], runs: Path
+) -> tuple[Path, float]:
+    """A folder with one model of other contenders' seeds, and the minutes of all their trainings."""
+    members = [
+        _trained(name, other, task, task.contenders[other], seed, runs)
+        for other, seeds in seeds_of.items()
+        for seed in seeds
+    ]
+    folder = runs / f"{name}-{label}"
     folder.mkdir(parents=True, exist_ok=True)
     combine(members, folder / MODEL_FILE)
     return folder, sum(json.loads((run / "trained.json").read_text())["minutes"] for run in members)

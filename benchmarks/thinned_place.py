@@ -1,4 +1,7 @@
-"""How networks label a place at other densities: the dense IGN training tiles as one cloud, thinned at random.
+"""How networks label a place at other densities: dense IGN tiles as one cloud, thinned at random.
+
+    python -m benchmarks.thinned_place airborne_sparse
+    python -m benchmarks.thinned_place RUN/model.safetensors --tiles "77060_*" --density 2 --without intensity
 
 A network for sparse clouds that never saw the place shows here what carries over to other landscapes.
 """
@@ -21,23 +24,29 @@ from gridless.models import load_model, pretrained_file
 from gridless.models.pretrained import PRETRAINED
 from gridless.prediction import label_map
 
-_TILES = "${GRIDLESS_DATA:-../shared/data}/ign_lidarhd_dense/7705[05]_*.laz"
-_SQUARE_METRES = 10_000  # of the four tiles
-_COLUMNS = ("intensity", "return_number", "number_of_returns", "classification")
+_FOLDER = "${GRIDLESS_DATA:-../shared/data}/ign_lidarhd_dense"
+_SQUARE_METRES = 2_500  # of a tile
+_COLUMNS = ("classification", "intensity", "return_number", "number_of_returns")
 
 
 def main() -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.thinned_place", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.thinned_place", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("models", nargs="+", help=f"model files or names: {', '.join(PRETRAINED)}")
+    parser.add_argument("--tiles", default="7705[05]_*", help="pattern of names; by default the training tiles")
     parser.add_argument("--density", type=float, default=0.3, help="points per square metre that are kept")
     parser.add_argument("--draws", type=int, default=6, help="how often points are drawn anew")
+    parser.add_argument("--without", nargs="+", default=[], help=f"columns that are hidden: {', '.join(_COLUMNS[1:])}")
     options = parser.parse_args()
-    tiles = [gl.read(path) for path in find_files([_TILES], Path(__file__).parents[1])]
+    files = find_files([f"{_FOLDER}/{options.tiles}.la[sz]"], Path(__file__).parents[1])
+    columns = [name for name in _COLUMNS if name not in options.without]
+    tiles = [gl.read(path) for path in files]
     place = gl.PointCloud.concatenate(
-        [gl.PointCloud(tile.positions, {name: tile[name] for name in _COLUMNS}) for tile in tiles]
+        [gl.PointCloud(tile.positions, {name: tile[name] for name in columns}) for tile in tiles]
     )
-    kept = min(len(place), int(options.density * _SQUARE_METRES))
+    kept = min(len(place), int(options.density * _SQUARE_METRES * len(files)))
     draws = [
         place[np.sort(np.random.default_rng(draw).choice(len(place), kept, replace=False))]
         for draw in range(options.draws)

@@ -92,7 +92,7 @@ def tiles(tmp_path, monkeypatch):
 def networks(task):
     """Of each contender that is trained, by its label; every name in its recipe is checked on the way."""
     for label, contender in task.contenders.items():
-        if contender.trees is None and contender.together is None:
+        if contender.trees is None and not contender.together:
             path = accuracy._RECIPES / f"{contender.recipe or task.recipe}.yaml"
             recipe = load_recipe(path, {**task.changes, **contender.changes})
             shape = {"in_channels": len(recipe.inputs.features), "num_classes": 3, **recipe.network.config}

@@ -14,7 +14,9 @@ def test_networks_by_name_and_by_file_are_scored_on_the_same_points(tmp_path, mo
     gl.write(folder / "77050_1.laz", tile[(known == 2) | (known == 5) | (known == 6)])
     monkeypatch.setenv("GRIDLESS_DATA", str(tmp_path))
     models = ["airborne_sparse", str(pretrained_file("airborne_sparse"))]
-    monkeypatch.setattr("sys.argv", ["thinned_place", *models, "--density", "0.2", "--draws", "2"])
+    monkeypatch.setattr(
+        "sys.argv", ["thinned_place", *models, "--density", "0.2", "--draws", "2", "--without", "intensity"]
+    )
     assert thinned_place.main() == 0
     header, _, by_name, by_file = capsys.readouterr().out.splitlines()
     assert "mIoU" in header

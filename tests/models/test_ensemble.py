@@ -54,4 +54,10 @@ def test_the_command(tmp_path, capsys):
     combined = load_model(tmp_path / "both.safetensors")
     assert len(combined.networks) == 2
     assert combined.metadata["temperature"] == pytest.approx(2**0.5)
+    assert main(["combine", *files, "-o", str(tmp_path / "half.safetensors"), "--half"]) == 0
+    assert torch.allclose(
+        load_model(tmp_path / "half.safetensors").networks[1].classifier[1].weight,
+        combined.networks[1].classifier[1].weight,
+        rtol=2**-10,
+    )
     assert main(["combine", files[0], str(tmp_path / "none"), "-o", str(tmp_path / "x.safetensors")]) == 2

@@ -47,6 +47,27 @@ def test_round_trip_is_exact(tmp_path, name):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_half_precision_takes_half_the_bytes_and_is_read_as_float32(tmp_path):
+    model, whole, half = make(), tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_model(whole, model)
+    save_model(half, model, half=True)
+    loaded = load_model(half)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    for name, tensor in model.state_dict().items():
+        read = loaded.state_dict()[name]
+        assert read.dtype == tensor.dtype
+        assert torch.allclose(read, tensor, rtol=2**-10, atol=1e-7)
+
+
+def test_what_is_too_large_for_half_precision_is_not_written(tmp_path):
+    model = make()
+    name, parameter = next(iter(model.named_parameters()))
+    parameter.data.fill_(1e5)
+    with pytest.raises(ValueError, match=f"{name} has numbers beyond 65504"):
+        save_model(tmp_path / "model.safetensors", model, half=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_others_may_read_the_file(saved):
     (saved.parent / "ordinary").write_text("")
     assert saved.stat().st_mode == (saved.parent / "ordinary").stat().st_mode

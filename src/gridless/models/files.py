@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from gridless.errors import ReadError
@@ -23,12 +23,16 @@ MODEL_FILE = "model.safetensors"
 _FORMAT = "gridless-model-1"
 
 
-def save_model(path: str | Path, model: Network) -> None:
+def save_model(path: str | Path, model: Network, *, half: bool = False) -> None:
     """Write weights, configuration and metadata of ``model``; the file appears only when it is complete.
 
     Args:
         path: the file, by custom ``*.safetensors``.
         model: any network of ``build_model``.
+        half: write numbers in float16, half as many bytes with eleven bits of each; they are read as float32.
+
+    Raises:
+        ValueError: a number that is too large for float16.
 
     Example:
         >>> import tempfile
@@ -44,6 +48,8 @@ def save_model(path: str | Path, model: Network) -> None:
         "metadata": json.dumps(model.metadata),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: _halved(tensor, name) for name, tensor in tensors.items()}
     with replaced_when_complete(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, metadata=header))  # save_file would hide the number of an OSError
 
@@ -91,6 +97,15 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Network:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ReadError(path, f"damaged model file: {error}") from error
     return model.to(device).eval()
+
+
+def _halved(tensor: Tensor, name: str) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    halved = tensor.to(torch.float16)
+    if not torch.equal(halved.isfinite(), tensor.isfinite()):
+        raise ValueError(f"save_model: half: {name} has numbers beyond {torch.finfo(torch.float16).max:.0f}")
+    return halved
 
 
 @contextlib.contextmanager
