@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import reduce
-from operator import add
 from pathlib import Path
 
 import numpy as np
 
 import gridless as gl
 from benchmarks.report import line, rule
+from gridless.cli.model_argument import load_model_or_run
 from gridless.data import find_files
 from gridless.metrics import SegmentationScores
-from gridless.models import load_model, pretrained_file
-from gridless.models.pretrained import PRETRAINED
+from gridless.models import PRETRAINED
 from gridless.prediction import label_map
 
 _FOLDER = "${GRIDLESS_DATA:-../shared/data}/ign_lidarhd_dense"
@@ -34,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.thinned_place", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("models", nargs="+", help=f"model files or names: {', '.join(PRETRAINED)}")
+    parser.add_argument("models", nargs="+", help=f"model files, folders of runs, or names: {', '.join(PRETRAINED)}")
     parser.add_argument("--tiles", default="7705[05]_*", help="pattern of names; by default the training tiles")
     parser.add_argument("--density", type=float, default=0.3, help="points per square metre that are kept")
     parser.add_argument("--draws", type=int, default=6, help="how often points are drawn anew")
@@ -53,19 +51,11 @@ def main() -> int:
     ]
     print("\n".join([line("model", "mIoU", "IoU of the classes", "OA"), rule(4)]))
     for name in options.models:
-        model = load_model(pretrained_file(name) if name in PRETRAINED else name)
+        model = load_model_or_run(Path(name))
         labels = label_map(model)
-        scores = reduce(
-            add,
-            (
-                SegmentationScores.from_labels(
-                    labels.encode(draw["classification"]),
-                    labels.encode(gl.predict(model, draw)["classification"]),
-                    labels.names,
-                )
-                for draw in draws
-            ),
-        )
+        truth = np.concatenate([draw["classification"] for draw in draws])
+        prediction = np.concatenate([gl.predict(model, draw)["classification"] for draw in draws])
+        scores = SegmentationScores.from_labels(labels.encode(truth), labels.encode(prediction), labels.names)
         classes = ", ".join(f"{label} {iou:.3f}" for label, iou in zip(labels.names, scores.iou, strict=True))
         print(line(name, f"{scores.mean_iou:.3f}", classes, f"{scores.overall_accuracy:.3f}"), flush=True)
     return 0
