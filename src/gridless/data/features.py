@@ -5,21 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from gridless.cloud import PointCloud
+from gridless.data.shapes import local_shape
 from gridless.data.whole import WholeCloud
-from gridless.neighbors import PointIndex
 
 FeatureFunction = Callable[..., NDArray[np.floating[Any]]]
-_SHAPES_AT_ONCE = 16_384  # points whose neighbors are in memory together
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,11 @@ class ComputedFeature:
         if self.reach in named:
             return named[self.reach]
         return float(options.get(self.reach, self._parameters()[self.reach].default))
+
+    def neighbors(self, options: dict[str, float]) -> int | None:
+        """How many nearest points it looks at, where that is its option ``k``."""
+        parameters = self._parameters()
+        return int(options.get("k", parameters["k"].default)) if "k" in parameters else None
 
     def _parameters(self) -> dict[str, inspect.Parameter]:
         return dict(list(inspect.signature(self.function).parameters.items())[1:])
@@ -171,57 +173,28 @@ def return_ratio(cloud: PointCloud) -> NDArray[np.float64]:
 @computed_feature(reach="neighbors")
 def linearity(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """(s1 - s2) / s1 of the standard deviations s1 >= s2 >= s3 of the k nearest points: 1 on wires and edges."""
-    deviations, _ = _local_shape(cloud, tuple(whole.center()), int(k))
+    deviations = local_shape(cloud, whole, int(k)).deviations
     return (deviations[:, 2] - deviations[:, 1]) / deviations[:, 2]
 
 
 @computed_feature(reach="neighbors")
 def planarity(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """(s2 - s3) / s1 of the standard deviations of the k nearest points: 1 on roofs, ground and walls."""
-    deviations, _ = _local_shape(cloud, tuple(whole.center()), int(k))
+    deviations = local_shape(cloud, whole, int(k)).deviations
     return (deviations[:, 1] - deviations[:, 0]) / deviations[:, 2]
 
 
 @computed_feature(reach="neighbors")
 def scattering(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """s3 / s1 of the standard deviations of the k nearest points: large in leaves."""
-    deviations, _ = _local_shape(cloud, tuple(whole.center()), int(k))
+    deviations = local_shape(cloud, whole, int(k)).deviations
     return deviations[:, 0] / deviations[:, 2]
 
 
 @computed_feature(reach="neighbors")
 def verticality(cloud: PointCloud, whole: WholeCloud, k: int = 24) -> NDArray[np.float64]:
     """1 - |vertical part of the normal| over the k nearest points: 0 on flat ground, 1 on walls."""
-    _, normals = _local_shape(cloud, tuple(whole.center()), int(k))
-    return 1.0 - np.abs(normals[:, -1])
-
-
-def forget_shapes() -> None:
-    """Let go of the clouds whose shapes were kept for the next feature that asks for them."""
-    _local_shape.cache_clear()
-
-
-@lru_cache(maxsize=2)
-def _local_shape(
-    cloud: PointCloud, origin: tuple[float, ...], k: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standard deviations, ascending [N, 3] and normal [N, 3] of the k nearest points of every point."""
-    positions = torch.from_numpy(cloud.local_positions(origin))
-    if positions.shape[1] != 3:
-        raise ValueError(f"shape features need three coordinates, got {positions.shape[1]}")
-    deviations = np.empty((len(positions), 3))
-    normals = np.empty((len(positions), 3))
-    index = PointIndex(positions)
-    for start in range(0, len(positions), _SHAPES_AT_ONCE):
-        rows = slice(start, start + _SHAPES_AT_ONCE)
-        nearest = index.knn(positions[rows], min(k, len(positions))).indices
-        block = positions[nearest].view(len(positions[rows]), -1, 3).double()
-        block = block - block.mean(dim=1, keepdim=True)
-        values, vectors = np.linalg.eigh((block.transpose(1, 2) @ block / block.shape[1]).numpy())
-        deviations[rows] = np.sqrt(np.maximum(values, 0.0))
-        normals[rows] = vectors[:, :, 0]
-    deviations[:, 2] = np.maximum(deviations[:, 2], 1e-9)
-    return deviations, normals
+    return 1.0 - np.abs(local_shape(cloud, whole, int(k)).normals[:, -1])
 
 
 def _ground(

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from gridless.cloud import PointCloud
-from gridless.data.features import COMPUTED_FEATURES, forget_shapes
+from gridless.data.features import COMPUTED_FEATURES
 from gridless.data.settings import unknown_name
+from gridless.data.shapes import neighbors_announced
 from gridless.data.whole import WholeCloud
 from gridless.errors import GridlessError
 
@@ -57,6 +58,11 @@ class FeatureSettings:
     def columns(self) -> tuple[str, ...]:
         """The columns of the cloud that it reads."""
         return COMPUTED_FEATURES[self.name].columns if self.name in COMPUTED_FEATURES else (self.name,)
+
+    @property
+    def neighbors(self) -> int | None:
+        """How many nearest points it looks at, if it is a computed one that is told so."""
+        return COMPUTED_FEATURES[self.name].neighbors(self.options) if self.name in COMPUTED_FEATURES else None
 
     def reach(self, crop_radius: float) -> float:
         """How far from a point it looks; infinite if it cannot be computed on a part of the cloud."""
@@ -179,10 +185,8 @@ class InputSettings:
         """
         cloud.require_finite(context)
         whole = WholeCloud.of(cloud) if whole is None else whole
-        try:
+        with neighbors_announced(k for feature in self.features if (k := feature.neighbors) is not None):
             columns = [feature.compute(cloud, context, whole) for feature in self.features]
-        finally:
-            forget_shapes()
         names = [f.name for f, values in zip(self.features, columns, strict=True) for _ in range(values.shape[1])]
         return PreparedCloud(cloud.positions, np.concatenate(columns, axis=1), labels, tuple(names), context)
 
