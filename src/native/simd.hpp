@@ -108,13 +108,20 @@ GRIDLESS_INLINE Vector<T> where(Integers<T> mask, Vector<T> a) {
 
 template <class T>
 GRIDLESS_INLINE Vector<T> where(Integers<T> mask, Vector<T> a, Vector<T> b) {
-  return (Vector<T>)(((Integers<T>)a & mask) | ((Integers<T>)b & ~mask));
+  return mask ? a : b;
+}
+
+// The larger of x and 0; NaN stays.
+template <class T>
+GRIDLESS_INLINE Vector<T> rectified(Vector<T> x) {
+  return where<T>(~(x < Vector<T>{}), x);
 }
 
 template <class T>
 GRIDLESS_INLINE Vector<T> clamp(Vector<T> x, T low, T high) {
-  x = where<T>(x < broadcast<T>(low), broadcast<T>(low), x);
-  return where<T>(x > broadcast<T>(high), broadcast<T>(high), x);
+  const Vector<T> lowest = broadcast<T>(low), highest = broadcast<T>(high);
+  x = lowest > x ? lowest : x;
+  return highest < x ? highest : x;
 }
 
 template <class T, int N>
@@ -122,6 +129,18 @@ GRIDLESS_INLINE Vector<T> polynomial(const T (&coefficients)[N], Vector<T> x) {
   Vector<T> value = broadcast<T>(coefficients[N - 1]);
   for (int power = N - 2; power >= 0; --power) value = value * x + coefficients[power];
   return value;
+}
+
+// 1 / x within a rounding or two, for |x| < 2^126; where division is slow, from an estimate and Newton's method.
+template <class T>
+GRIDLESS_INLINE Vector<T> reciprocal(Vector<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    const Vector<T> estimate = _mm512_rcp14_ps(x);
+    return estimate + estimate * (static_cast<T>(1) - x * estimate);
+  }
+#endif
+  return static_cast<T>(1) / x;
 }
 
 template <class T>

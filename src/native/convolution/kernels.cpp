@@ -81,14 +81,16 @@ void load_features(const PairProblem<T>& problem, int64_t first_slot, int num_sl
     return;
   }
   const T* features = static_cast<const T*>(problem.column_features);
-  const int whole = channels / kVectorLanes<T> * kVectorLanes<T>;
+  const int whole = channels / kVectorLanes<T> * kVectorLanes<T>, rest = channels - whole;
   for (int slot = 0; slot < num_slots; ++slot, to += padded) {
     const T* from = features + columns[slot] * channels;
     for (int c = 0; c < whole; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
-    for (int c = whole; c < padded; c += kVectorLanes<T>)
-      store<T>(to + c, load_some<T>(from + c, c < channels ? channels - whole : 0));
+    if (rest) store<T>(to + whole, load_some<T>(from + whole, rest));
+    for (int c = whole + (rest ? kVectorLanes<T> : 0); c < padded; c += kVectorLanes<T>) store<T>(to + c, Vector<T>{});
   }
 }
+
+constexpr int64_t kNearBytes = 1 << 20;  // so much of what columns hold stays in the second-level cache anyway
 
 // What the slots of the next tile read at places that no hardware foresees, on its way while this tile is computed.
 template <class T>
@@ -96,6 +98,7 @@ GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first
                                     bool needs_features, const T* column_sums) {
   const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
   const int64_t position_bytes = problem.dim * (problem.double_positions ? 8 : 4);
+  if (problem.num_columns * (bytes + position_bytes) < kNearBytes) return;
   const char* features = static_cast<const char*>(problem.column_features);
   const char* positions = static_cast<const char*>(problem.column_positions);
   for (int64_t slot = first_slot; slot < end_slot; ++slot) {
@@ -287,7 +290,7 @@ void run_tiles(const PairProblem<T>& problem, const PairTask<T>& task, int64_t f
     prefetch_slots(problem, slot, slot + kTileSlots < end_slot ? slot + kTileSlots : end_slot, needs_features,
                    task.at_columns ? task.messages : nullptr);
     if (problem.num_layers > 0) {
-      evaluate<T>(problem, scratch.kernel, tile_slot, slot_rows, tile_row, num_slots);
+      evaluate<T>(problem, scratch.kernel, tile_slot, slot_rows, tile_row, num_slots, task.pull_back);
     } else {
       load_phi(problem, task.phi + (tile_slot - task.block_slot) * problem.width, num_slots,
                scratch.kernel.phi(problem));

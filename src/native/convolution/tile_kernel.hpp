@@ -31,11 +31,6 @@ struct ErfcCoefficients<double> {
       -1.0253406151767369e-07, -1.2957056127521331e-10, 1.0572597658529605e-08};
 };
 
-template <class T>
-GRIDLESS_INLINE Vector<T> sigmoid(Vector<T> x) {
-  return static_cast<T>(1) / (static_cast<T>(1) + exponential<T>(-x));
-}
-
 // The normal distribution's Φ(x) and, by the way, e^(-x²/2).
 template <class T>
 GRIDLESS_INLINE Vector<T> normal_cdf(Vector<T> x, Vector<T>& bell) {
@@ -43,73 +38,57 @@ GRIDLESS_INLINE Vector<T> normal_cdf(Vector<T> x, Vector<T>& bell) {
   const Integers<T> negative = x < zero;
   const Vector<T> t = where<T>(negative, -x, x) * static_cast<T>(0.70710678118654752);
   bell = exponential<T>(-t * t);
-  const Vector<T> y = (t - static_cast<T>(2.5)) / (t + static_cast<T>(2.5));
-  const Vector<T> upper =
-      static_cast<T>(0.5) * bell * polynomial<T>(ErfcCoefficients<T>::values, y) / (static_cast<T>(1) + 2 * t);
+  const Vector<T> y = (t - static_cast<T>(2.5)) * reciprocal<T>(t + static_cast<T>(2.5));
+  const Vector<T> upper = static_cast<T>(0.5) * bell * polynomial<T>(ErfcCoefficients<T>::values, y) *
+                          reciprocal<T>(static_cast<T>(1) + 2 * t);
   return where<T>(negative, upper, static_cast<T>(1) - upper);
 }
 
+// activation(x), and activation'(x) in `slope`.
 template <class T, Activation ACTIVATION>
-GRIDLESS_INLINE Vector<T> activated(Vector<T> x) {
-  const Vector<T> zero = {};
-  if constexpr (ACTIVATION == Activation::relu) {
-    return where<T>(~(x < zero), x);
-  } else if constexpr (ACTIVATION == Activation::silu) {
-    return x * sigmoid<T>(x);
+GRIDLESS_INLINE Vector<T> activated(Vector<T> x, Vector<T>& slope) {
+  if constexpr (ACTIVATION == Activation::silu) {
+    const Vector<T> s = reciprocal<T>(static_cast<T>(1) + exponential<T>(-x)), value = x * s;
+    slope = s + value * (static_cast<T>(1) - s);
+    return value;
   } else {
-    Vector<T> bell;
-    return x * normal_cdf<T>(x, bell);
-  }
-}
-
-template <class T, Activation ACTIVATION>
-GRIDLESS_INLINE Vector<T> slope(Vector<T> x) {
-  const Vector<T> zero = {};
-  if constexpr (ACTIVATION == Activation::relu) {
-    return where<T>(x > zero, broadcast<T>(1));
-  } else if constexpr (ACTIVATION == Activation::silu) {
-    const Vector<T> s = sigmoid<T>(x);
-    return s * (static_cast<T>(1) + x * (static_cast<T>(1) - s));
-  } else {
+    static_assert(ACTIVATION == Activation::gelu);
     Vector<T> bell;
     const Vector<T> cdf = normal_cdf<T>(x, bell);
-    return cdf + x * bell * static_cast<T>(0.3989422804014327);
+    slope = cdf + x * bell * static_cast<T>(0.3989422804014327);
+    return x * cdf;
   }
 }
 
-// out = activation(x) or, with a gradient, gradient *= activation'(x); x holds `units` rows of a tile.
-template <class T, Activation ACTIVATION>
-inline void activate_units(int units, const T* x, T* out, T* gradient) {
+// out = activation(x) for `units` rows of a tile and, with slopes, x = activation'(x).
+template <class T, Activation ACTIVATION, bool SLOPES>
+inline void activate_units(int units, T* x, T* out) {
   for (int unit = 0; unit < units; ++unit) {
     for (int slot = 0; slot < kTileSlots; slot += kVectorLanes<T>) {
       const int place = unit * kTileRow + slot;
-      const Vector<T> value = load<T>(x + place);
-      if (gradient) {
-        store<T>(gradient + place, load<T>(gradient + place) * slope<T, ACTIVATION>(value));
-      } else {
-        store<T>(out + place, activated<T, ACTIVATION>(value));
-      }
+      Vector<T> slope;
+      store<T>(out + place, activated<T, ACTIVATION>(load<T>(x + place), slope));
+      if (SLOPES) store<T>(x + place, slope);
     }
   }
 }
 
-template <class T>
-inline void activate(Activation activation, int units, const T* x, T* out) {
-  T* const no_gradient = nullptr;
-  switch (activation) {
-    case Activation::relu: return activate_units<T, Activation::relu>(units, x, out, no_gradient);
-    case Activation::silu: return activate_units<T, Activation::silu>(units, x, out, no_gradient);
-    case Activation::gelu: return activate_units<T, Activation::gelu>(units, x, out, no_gradient);
-  }
+template <class T, Activation ACTIVATION>
+inline void activate(int units, bool slopes, T* x, T* out) {
+  if (slopes) activate_units<T, ACTIVATION, true>(units, x, out);
+  else activate_units<T, ACTIVATION, false>(units, x, out);
 }
 
+// gradient *= activation'; `slopes` holds the derivative or, for ReLU, its value.
 template <class T>
-inline void pull_back_activation(Activation activation, int units, const T* x, T* gradient) {
-  T* const no_output = nullptr;
-  switch (activation) {
-    case Activation::relu: return activate_units<T, Activation::relu>(units, x, no_output, gradient);
-    case Activation::silu: return activate_units<T, Activation::silu>(units, x, no_output, gradient);
-    case Activation::gelu: return activate_units<T, Activation::gelu>(units, x, no_output, gradient);
+inline void pull_back_activation(Activation activation, int units, const T* slopes, T* gradient) {
+  const Vector<T> zero = {};
+  for (int unit = 0; unit < units; ++unit) {
+    for (int slot = 0; slot < kTileSlots; slot += kVectorLanes<T>) {
+      const int place = unit * kTileRow + slot;
+      const Vector<T> slope = load<T>(slopes + place), incoming = load<T>(gradient + place);
+      store<T>(gradient + place, activation == Activation::relu ? where<T>(slope > zero, incoming) : incoming * slope);
+    }
   }
 }
 
@@ -117,7 +96,7 @@ inline void pull_back_activation(Activation activation, int units, const T* x, T
 template <class T>
 struct KernelTile {
   T* inputs[kMaxLayers + 1];  // of each layer, [num_in + 1, kTileRow]; the last one is φ
-  T* before[kMaxLayers];      // the activation; the same memory as its result for ReLU, which needs no more
+  T* slopes[kMaxLayers];      // of the activation; for ReLU its result, which needs no more
   T* gradients[2];            // two layers' worth
   T* transposed;              // a layer's gradient, [kTileSlots, num_out in whole groups of kTransposeRows]
   T* window;                  // w and, for its gradient, u = |z|² / extent² and the sum of ∂φ · φ before the window
@@ -143,7 +122,7 @@ inline T* lay_out(const PairProblem<T>& problem, KernelTile<T>& tile, T* memory)
   for (int layer = 0; layer < problem.num_layers; ++layer) {
     const int num_out = problem.layers[layer].num_out;
     tile.inputs[layer + 1] = take(num_out + 1);
-    tile.before[layer] = problem.activation == Activation::relu ? tile.inputs[layer + 1] : take(num_out);
+    tile.slopes[layer] = problem.activation == Activation::relu ? tile.inputs[layer + 1] : take(num_out);
   }
   const int64_t widest = widest_layer(problem);
   for (T*& gradient : tile.gradients) gradient = take(widest + 1);
@@ -233,19 +212,31 @@ inline void load_window(const PairProblem<T>& problem, KernelTile<T>& tile, int6
   }
 }
 
+// out = activation(W in); with `keeps_slopes`, also what pull_back_activation takes.
+template <class T>
+inline void evaluate_layer(Activation activation, const Layer<T>& layer, const T* in, bool keeps_slopes, T* slopes,
+                           T* out) {
+  const int depth = layer.num_in + 1;
+  if (activation == Activation::relu) {
+    product<T, 0, true>(layer.num_out, kTileSlots, depth, layer.weights, depth, 1, in, kTileRow, out, kTileRow, false);
+    return;
+  }
+  product<T>(layer.num_out, kTileSlots, depth, layer.weights, depth, 1, in, kTileRow, slopes, kTileRow, false);
+  if (activation == Activation::silu) activate<T, Activation::silu>(layer.num_out, keeps_slopes, slopes, out);
+  else activate<T, Activation::gelu>(layer.num_out, keeps_slopes, slopes, out);
+}
+
 // φ of `num_slots` slots from `first_slot` on; slot_rows counts from first_row. Unused slots hold finite numbers.
+// With `keeps_slopes` it can be pulled back.
 template <class T>
 inline void evaluate(const PairProblem<T>& problem, KernelTile<T>& tile, int64_t first_slot, const int32_t* slot_rows,
-                     int64_t first_row, int num_slots) {
+                     int64_t first_row, int num_slots, bool keeps_slopes) {
   T* z = tile.inputs[0];
   if (problem.double_positions) load_offsets<T, double>(problem, first_slot, slot_rows, first_row, num_slots, z);
   else load_offsets<T, float>(problem, first_slot, slot_rows, first_row, num_slots, z);
   for (int index = 0; index < problem.num_layers; ++index) {
-    const Layer<T>& layer = problem.layers[index];
-    T* out = tile.before[index];
-    product<T>(layer.num_out, kTileSlots, layer.num_in + 1, layer.weights, layer.num_in + 1, 1, tile.inputs[index],
-               kTileRow, out, kTileRow, false);
-    activate<T>(problem.activation, layer.num_out, out, tile.inputs[index + 1]);
+    evaluate_layer<T>(problem.activation, problem.layers[index], tile.inputs[index], keeps_slopes, tile.slopes[index],
+                      tile.inputs[index + 1]);
   }
   if (problem.window == Window::none) return;
   load_window<T>(problem, tile, first_slot, slot_rows, first_row, num_slots);
@@ -296,7 +287,7 @@ inline void pull_back(const PairProblem<T>& problem, KernelTile<T>& tile, T* gra
   T* gradient = grad_phi;
   for (int index = problem.num_layers - 1; index >= 0; --index) {
     const Layer<T>& layer = problem.layers[index];
-    pull_back_activation<T>(problem.activation, layer.num_out, tile.before[index], gradient);
+    pull_back_activation<T>(problem.activation, layer.num_out, tile.slopes[index], gradient);
     if (layer_gradients) {
       int64_t before_this_layer = 0;
       for (int earlier = 0; earlier < index; ++earlier) before_this_layer += num_weights(problem.layers[earlier]);

@@ -16,8 +16,8 @@ template <int VECTORS>
 constexpr int kMostTileRows = VECTORS == 1 ? 12 : 6;
 
 // ROWS x VECTORS sums kept in registers: C[r, :] (+)= Σ_k A[r, k] B[k, :]. A_ROW is a_row where it is known to the
-// compiler, else 0.
-template <class T, int ROWS, int VECTORS, int A_ROW>
+// compiler, else 0. RECTIFIED sums are stored as they are or as 0, in whole vectors that are not added to C.
+template <class T, int ROWS, int VECTORS, int A_ROW, bool RECTIFIED>
 GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row, T* c,
                                   int64_t c_row, bool accumulate, int tail) {
   constexpr int kLanesPerVector = kVectorLanes<T>;
@@ -46,7 +46,10 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < VECTORS; ++v) store<T>(c + r * c_row + v * kLanesPerVector, sums[r][v]);
+      for (int v = 0; v < VECTORS; ++v) {
+        const Vector<T> sum = sums[r][v];
+        store<T>(c + r * c_row + v * kLanesPerVector, RECTIFIED ? rectified<T>(sum) : sum);
+      }
     }
     return;
   }
@@ -65,35 +68,35 @@ GRIDLESS_INLINE void product_tile(int depth, const T* a, int64_t a_row, int64_t 
 }
 
 // A function of its own each: inlined side by side, tall tiles take each other's registers for addresses.
-template <class T, int ROWS, int VECTORS, int A_ROW>
+template <class T, int ROWS, int VECTORS, int A_ROW, bool RECTIFIED>
 __attribute__((noinline)) void product_tile_apart(int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                                                   int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
-  product_tile<T, ROWS, VECTORS, A_ROW>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+  product_tile<T, ROWS, VECTORS, A_ROW, RECTIFIED>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
 }
 
 // The tile of so many rows, at most ROWS. Wide ones are inlined: a call would cost as much as a product of small depth.
-template <class T, int ROWS, int VECTORS, int A_ROW>
+template <class T, int ROWS, int VECTORS, int A_ROW, bool RECTIFIED>
 GRIDLESS_INLINE void product_rows(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                                   int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
   if constexpr (ROWS > 0) {
     if (rows != ROWS) {
-      product_rows<T, ROWS - 1, VECTORS, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+      product_rows<T, ROWS - 1, VECTORS, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     } else if constexpr (VECTORS > 2) {
-      product_tile<T, ROWS, VECTORS, A_ROW>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+      product_tile<T, ROWS, VECTORS, A_ROW, RECTIFIED>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     } else {
-      product_tile_apart<T, ROWS, VECTORS, A_ROW>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+      product_tile_apart<T, ROWS, VECTORS, A_ROW, RECTIFIED>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     }
   }
 }
 
-template <class T, int VECTORS, int A_ROW>
+template <class T, int VECTORS, int A_ROW, bool RECTIFIED>
 inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b, int64_t b_row,
                             T* c, int64_t c_row, bool accumulate, int tail) {
   constexpr int kMost = kMostTileRows<VECTORS>;
   while (rows > 0) {
     // The last two tiles are of about equal height: a last one of one row would leave the multipliers idle.
     const int height = rows <= kMost ? rows : rows >= 2 * kMost ? kMost : (rows + 1) / 2;
-    product_rows<T, kMost, VECTORS, A_ROW>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    product_rows<T, kMost, VECTORS, A_ROW, RECTIFIED>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     rows -= height;
     a += height * a_row;
     c += height * c_row;
@@ -102,13 +105,13 @@ inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int6
 
 // C [rows, columns] (+)= A [rows, depth] B [depth, columns]. A may have any strides, B and C have contiguous rows; A_ROW
 // is a_row where that is a constant. B is read in whole vectors, past the last column; C is written exactly.
-template <class T, int A_ROW = 0>
+template <class T, int A_ROW = 0, bool RECTIFIED = false>
 inline void product(int rows, int columns, int depth, const T* a, int64_t a_row, int64_t a_depth, const T* b,
                     int64_t b_row, T* c, int64_t c_row, bool accumulate) {
   constexpr int kLanesPerVector = kVectorLanes<T>;
   if constexpr (kMostTileVectors > 2) {
     for (constexpr int kWide = kMostTileVectors * kLanesPerVector; columns >= kWide; columns -= kWide) {
-      product_columns<T, kMostTileVectors, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
+      product_columns<T, kMostTileVectors, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
                                                   kLanesPerVector);
       b += kWide;
       c += kWide;
@@ -116,13 +119,13 @@ inline void product(int rows, int columns, int depth, const T* a, int64_t a_row,
   }
   while (columns > kLanesPerVector) {
     const int tail = columns >= 2 * kLanesPerVector ? kLanesPerVector : columns - kLanesPerVector;
-    product_columns<T, 2, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    product_columns<T, 2, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     columns -= kLanesPerVector + tail;
     b += 2 * kLanesPerVector;
     c += 2 * kLanesPerVector;
   }
   if (columns > 0)
-    product_columns<T, 1, A_ROW>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, columns);
+    product_columns<T, 1, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, columns);
 }
 
 #if defined(__clang__)
