@@ -24,7 +24,7 @@ class PointwiseBlock(nn.Sequential):
         self, in_channels: int, out_channels: int, activation: bool = True, normalization: str = "batch"
     ) -> None:
         layers = [nn.Linear(in_channels, out_channels, bias=False), normalization_layer(normalization, out_channels)]
-        super().__init__(*layers, *([nn.ReLU()] if activation else []))
+        super().__init__(*layers, *([nn.ReLU(inplace=True)] if activation else []))
 
 
 class ConvBlock(nn.Module):
@@ -68,7 +68,7 @@ class ConvBlock(nn.Module):
         kernel["basis"] = None if basis is None else basis()
         self.convolution = ContinuousConv(in_channels, out_channels, dim, hidden, bias=False, **kernel)
         self.normalization = normalization_layer(normalization, out_channels)
-        self.activation = nn.ReLU()
+        self.activation = nn.ReLU(inplace=True)
         self.shortcut: nn.Module | None = None
         if residual:
             same = in_channels == out_channels
@@ -184,7 +184,7 @@ class BottleneckBlock(nn.Module):
         self.convolution = _convolution(bottleneck, supports, normalization=normalization, **block)
         self.up = PointwiseBlock(bottleneck, channels, activation=False, normalization=normalization)
         self.stochastic_depth = StochasticDepth(stochastic_depth)
-        self.activation = nn.ReLU()
+        self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor, positions: Tensor, *neighborhoods: Neighborhoods) -> Tensor:
         """features [N, C] at positions [N, D] → [N, C]."""
