@@ -12,6 +12,7 @@ from benchmarks.rivals import pointnet
 from gridless.data import settings_from_plain
 from gridless.models import build_model
 from gridless.training import load_recipe
+from tests.data.published import layouts
 
 FILES = sorted(path for path in Path(accuracy.__file__).parent.glob("*.yaml") if path.stem in ("accuracy", "study"))
 TILES = {
@@ -80,13 +81,15 @@ def test_some_contenders(measured):
 
 
 @pytest.fixture
-def tiles(tmp_path, monkeypatch):
-    """Empty files with the names of the real ones."""
+def data(tmp_path, monkeypatch):
+    """Empty files with the names of the real tiles, and small data sets of the real layouts."""
     monkeypatch.setenv("GRIDLESS_DATA", str(tmp_path))
     for folder, names in TILES.items():
         (tmp_path / f"ign_lidarhd_{folder}").mkdir()
         for name in names:
             (tmp_path / f"ign_lidarhd_{folder}" / f"{name}.laz").touch()
+    layouts.sampled_objects(tmp_path / "modelnet10")
+    layouts.radhar(tmp_path / "radhar")
 
 
 def networks(task):
@@ -102,7 +105,7 @@ def networks(task):
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_every_contender_on_tiles_has_a_recipe_and_a_network(file, tiles):
+def test_every_contender_on_tiles_has_a_recipe_and_a_network(file, data):
     pointnet.register()
     tasks = settings_from_plain(accuracy.Tasks, yaml.safe_load(file.read_text())).tasks
     on_tiles = [task for task in tasks.values() if task.recipe.startswith(("aerial", "airborne"))]
@@ -111,8 +114,11 @@ def test_every_contender_on_tiles_has_a_recipe_and_a_network(file, tiles):
         assert dict(networks(task))
 
 
-@pytest.mark.parametrize(("task", "ours"), [("dense", "pccn_unet"), ("km", "airborne_sparse")])
-def test_rivals_have_as_many_parameters(tiles, task, ours):
+@pytest.mark.parametrize(
+    ("task", "ours"),
+    [("dense", "pccn_unet"), ("km", "airborne_sparse"), ("modelnet10", "classifier"), ("radhar", "classifier")],
+)
+def test_rivals_have_as_many_parameters(data, task, ours):
     pointnet.register()
     tasks = settings_from_plain(accuracy.Tasks, yaml.safe_load(accuracy._TASKS.read_text())).tasks
     counts = {
