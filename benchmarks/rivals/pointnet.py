@@ -61,7 +61,12 @@ class PointNet(Network):
         channels: Sequence[int] = (64, 64, 128, 384),
         dim: int = 3,
     ) -> None:
-        encoder: dict[str, Any] = {"in_channels": in_channels, "spacing": spacing, "channels": list(channels), "dim": dim}
+        encoder: dict[str, Any] = {
+            "in_channels": in_channels,
+            "spacing": spacing,
+            "channels": list(channels),
+            "dim": dim,
+        }
         super().__init__({"num_classes": num_classes, **encoder})
         self.encoder = _PointNetEncoder(**encoder)
         self.head = nn.Sequential(
@@ -94,7 +99,12 @@ class PointNetClassifier(Network):
         dim: int = 3,
         dropout: float = 0.3,
     ) -> None:
-        encoder: dict[str, Any] = {"in_channels": in_channels, "spacing": spacing, "channels": list(channels), "dim": dim}
+        encoder: dict[str, Any] = {
+            "in_channels": in_channels,
+            "spacing": spacing,
+            "channels": list(channels),
+            "dim": dim,
+        }
         super().__init__({"num_classes": num_classes, "dropout": dropout, **encoder})
         self.encoder = _PointNetEncoder(**encoder)
         self.head = _classification_head(channels[-1], num_classes, dropout)
