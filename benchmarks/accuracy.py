@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks.report import line, rule, with_section
 from benchmarks.rivals import pointnet
-from benchmarks.rivals.trees import labelled_features, some_rows, trees
+from benchmarks.rivals.trees import labelled_features, labelled_strips, some_rows, trees
 from benchmarks.rows import RESULTS_FOLDER
 from gridless.cli.combine import combine
 from gridless.cli.evaluate import evaluate
@@ -42,6 +42,8 @@ class AccuracyContender:
         changes: values of the recipe by their dotted names.
         trees: hand-made features and this kind of trees instead of a recipe.
         reach: factor on the widths of the trees' columns.
+        strips: metres; the trees are fitted on every other strip of the test files themselves and scored on those
+            between them, and the other way round: what they reach where they know the place.
         together: other contenders and the seeds of each whose networks answer together.
         seeds: one row each.
     """
@@ -50,6 +52,7 @@ class AccuracyContender:
     changes: dict[str, Any] = field(default_factory=dict)
     trees: Literal["boosted", "forest"] | None = None
     reach: float = 1.0
+    strips: float | None = None
     together: dict[str, list[int]] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0])
 
@@ -209,15 +212,21 @@ def _trees_scores(task: Task, contender: AccuracyContender, seed: int) -> dict[s
     assert contender.trees is not None
     assert task.test is not None
     recipe = load_recipe(_RECIPES / f"{task.recipe}.yaml")
-    entries = task.train or [entry.files for entry in recipe.data.train]
-    files = list(dict.fromkeys(find_files(entries, _RECIPES)))
-    features, classes = some_rows(labelled_features(files, recipe.labels, contender.reach), seed)
-    fitted = trees(contender.trees, seed).fit(features, classes)
-    names = recipe.labels.names
-    parts = [
-        SegmentationScores.from_labels(truth, fitted.predict(unseen), names)
-        for unseen, truth in labelled_features(find_files(task.test, _RECIPES), recipe.labels, contender.reach)
-    ]
+    labels, reach, unseen = recipe.labels, contender.reach, find_files(task.test, _RECIPES)
+    if contender.strips is None:
+        entries = task.train or [entry.files for entry in recipe.data.train]
+        files = list(dict.fromkeys(find_files(entries, _RECIPES)))
+        folds = [(labelled_features(files, labels, reach), labelled_features(unseen, labels, reach))]
+    else:
+        halves = labelled_strips(unseen, labels, reach, contender.strips)
+        folds = [halves, halves[::-1]]
+    parts = []
+    for known, held_out in folds:
+        fitted = trees(contender.trees, seed).fit(*some_rows(known, seed))
+        parts += [
+            SegmentationScores.from_labels(truth, fitted.predict(features), labels.names)
+            for features, truth in held_out
+        ]
     scores = parts[0]
     for part in parts[1:]:
         scores = scores + part

@@ -32,9 +32,10 @@ def trees(kind: str, seed: int) -> Any:
     return RandomForestClassifier(100, min_samples_leaf=2, n_jobs=-1, random_state=seed)
 
 
-def labelled_features(
-    files: Sequence[Path], labels: LabelMap, reach: float
-) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def labelled_features(files: Sequence[Path], labels: LabelMap, reach: float) -> list[Rows]:
     """118 features [N, 118] and classes [N] of the labelled points of each file.
 
     Args:
@@ -42,18 +43,31 @@ def labelled_features(
         labels: classes.
         reach: factor on the widths of the windows and openings: 1 where points are dense, 4 at a fourth a square metre.
     """
-    parts = []
+    return [_labelled(path, labels, reach)[0] for path in files]
+
+
+def labelled_strips(
+    files: Sequence[Path], labels: LabelMap, reach: float, width: float
+) -> tuple[list[Rows], list[Rows]]:
+    """The same of every other strip of ``width`` along the first axis of each file, and of the strips between them."""
+    halves: tuple[list[Rows], list[Rows]] = ([], [])
     for path in files:
-        cloud = read(path)
-        classes = labels.of_cloud(cloud, str(path))
-        known = classes != IGNORED
-        parts.append((point_features(cloud, reach)[known], classes[known]))
-    return parts
+        (features, classes), positions = _labelled(path, labels, reach)
+        strips = ((positions[:, 0] - positions[:, 0].min()) // width).astype(np.int64) % 2
+        for half, rows in enumerate(halves):
+            rows.append((features[strips == half], classes[strips == half]))
+    return halves
 
 
-def some_rows(
-    parts: Sequence[tuple[NDArray[np.float32], NDArray[np.int64]]], seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _labelled(path: Path, labels: LabelMap, reach: float) -> tuple[Rows, NDArray[np.float64]]:
+    """Rows and positions of the labelled points of a file."""
+    cloud = read(path)
+    classes = labels.of_cloud(cloud, str(path))
+    known = classes != IGNORED
+    return (point_features(cloud, reach)[known], classes[known]), cloud.positions[known]
+
+
+def some_rows(parts: Sequence[Rows], seed: int) -> Rows:
     """At most 200,000 random rows of all parts together: what is fitted."""
     features, classes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     rows = np.random.default_rng(seed).permutation(len(classes))[:_TRAINING_POINTS]
