@@ -15,6 +15,7 @@ from gridless.data.augmentation import AugmentationSettings, angles_of
 from gridless.data.crops import Crop, covering_centers, cut_crop
 from gridless.data.inputs import InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED
+from gridless.data.packed import PackedTensors
 from gridless.data.settings import unknown_name
 from gridless.pyramid import Pyramid, PyramidSettings
 
@@ -55,6 +56,14 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
         return Batch(self.features.to(device), self.labels.to(device), self.pyramid.to(device))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # On the way from a loader's worker.
+        return _batch_of, (PackedTensors.of((self.features, self.labels, self.pyramid)),)
+
+
+def _batch_of(packed: PackedTensors) -> Batch:
+    return Batch(*packed.unpacked())
 
 
 @dataclass(frozen=True)
