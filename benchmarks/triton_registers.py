@@ -1,6 +1,6 @@
 """What the Triton kernels take on a GPU, without one: compiled ahead of time, in the shapes of the benchmark.
 
-    python -m benchmarks.triton_registers [--write] [--one] [--report-only]
+    python -m benchmarks.triton_registers [--write] [--one] [--report-only] [--widest]
 
 prints a row a kernel (of the convolution, of search and of subsampling): registers a thread, bytes spilled, bytes of
 shared memory, and which products are in it: the tensor cores' wide ones (wgmma), their narrow ones (mma), or none of
@@ -43,8 +43,8 @@ COLUMNS = (
     "kernel", "kernels", "basis", "channels", "precision", "architecture", "warps", "registers", "spilled bytes",
     "shared bytes", "products",
 )  # fmt: skip
-# The base network's, and the widest that the kernels evaluate.
-BASE_HIDDEN, WIDEST_HIDDEN = (16, 32), (64, 64)
+# A layer's by default, and the widest that the kernels evaluate.
+LAYER_HIDDEN, WIDEST_HIDDEN = (16, 32), (64, 64)
 # The lengths of rows that are searched for.
 NEIGHBORS = (16, 32, 64, 256)
 _POINTERS = {
@@ -56,7 +56,7 @@ Launch = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
 
 def problem(
-    channels: int, dtype: torch.dtype, depthwise: bool, basis: str, hidden: tuple[int, ...] = BASE_HIDDEN
+    channels: int, dtype: torch.dtype, depthwise: bool, basis: str, hidden: tuple[int, ...] = LAYER_HIDDEN
 ) -> Any:
     """A few points with 16 neighbors each and a kernel MLP: sizes do not matter, channels and widths do.
 
@@ -240,12 +240,12 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--one", action="store_true", help="64 channels in bfloat16 for sm_90 only")
     parser.add_argument("--report-only", action="store_true", help="make the summary from the table that there is")
-    parser.add_argument("--widest", action="store_true", help="with the widest kernel network instead of the base's")
+    parser.add_argument("--widest", action="store_true", help="with the widest kernel network instead of a layer's")
     options = parser.parse_args()
     if options.report_only:
         write_section()
         return 0
-    hidden = WIDEST_HIDDEN if options.widest else BASE_HIDDEN
+    hidden = WIDEST_HIDDEN if options.widest else LAYER_HIDDEN
     if options.one:
         found = [rows((64,), ("bfloat16",), (90,), hidden), rows_of_points((3,), (16,), (90,))]
     else:

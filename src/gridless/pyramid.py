@@ -80,7 +80,7 @@ class Pyramid:
 
     @staticmethod
     def build(positions: Tensor, settings: PyramidSettings, batch: Tensor | None = None) -> Pyramid:
-        """Subsample and search, on the CPU; meant for a loader's workers.
+        """Subsample and search, on the device of the points; on the CPU in a loader's workers.
 
         Args:
             positions: [N, D] local coordinates.

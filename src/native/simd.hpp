@@ -93,13 +93,6 @@ GRIDLESS_INLINE Vector<T> broadcast(T value) {
   return value - Vector<T>{};
 }
 
-template <class T>
-GRIDLESS_INLINE T sum_of_lanes(Vector<T> vector) {
-  T sum = 0;
-  for (int lane = 0; lane < kVectorLanes<T>; ++lane) sum += vector[lane];
-  return sum;
-}
-
 // mask ? a : 0, lane by lane, for a mask of zeros and ones in all bits.
 template <class T>
 GRIDLESS_INLINE Vector<T> where(Integers<T> mask, Vector<T> a) {

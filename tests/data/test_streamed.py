@@ -61,7 +61,11 @@ def test_every_cloud_is_drawn_before_any_is_drawn_again(data):
     drawn = [crops.cloud_of(index) for index in range(16)]
     assert drawn[::2] == drawn[1::2]
     assert sorted(drawn[:8:2]) == sorted(drawn[8::2]) == [0, 1, 2, 3]
-    assert crops.origin(0)["file"] == str(crops.clouds.files[drawn[0]])
+    for index in (0, 5):
+        origin, crop = crops.origin(index), crops.crop(index)
+        assert origin["file"] == str(crops.clouds.files[drawn[index]])
+        middle = crops.clouds[drawn[index]].horizontal[crop.rows].mean(axis=0)
+        assert np.linalg.norm(middle - origin["center"]) < crops.inputs.crop_radius
 
 
 def test_crops_are_drawn_around_wanted_classes_only(data):

@@ -257,6 +257,6 @@ def test_a_screenshot_without_a_browser_says_so_before_anything_is_read(tmp_path
 
 def test_a_browser_that_ends_is_not_waited_for(tmp_path, page, monkeypatch):
     monkeypatch.setattr(screenshot, "require_browser", lambda: "true")  # the program that ends at once
-    with pytest.raises(RuntimeError, match="the browser ended with 0"):
+    with pytest.raises(ChildProcessError, match="the browser ended with 0"):
         screenshot.write_screenshot(page, tmp_path / "picture.png")
     assert not list(tmp_path.iterdir())

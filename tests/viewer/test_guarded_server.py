@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import socket
+import sys
 import time
 
 import pytest
@@ -12,6 +13,7 @@ viser = pytest.importorskip("viser")
 from websockets.exceptions import InvalidStatus  # noqa: E402
 from websockets.sync.client import connect  # noqa: E402
 
+from gridless.errors import UnsupportedError  # noqa: E402
 from gridless.viewer.guarded_server import GuardedServer  # noqa: E402
 
 SUBPROTOCOL = [f"viser-v{viser.__version__}"]
@@ -92,7 +94,7 @@ def test_no_client_can_open_a_tunnel_to_the_outside(server):
 
 def test_a_server_that_would_not_be_checked_does_not_start(monkeypatch):
     monkeypatch.setattr(GuardedServer, "_checks_put_in", lambda self: contextlib.nullcontext())
-    with pytest.raises(RuntimeError, match="cannot be guarded"):
+    with pytest.raises(UnsupportedError, match="cannot be guarded"):
         GuardedServer()
 
 
@@ -115,3 +117,9 @@ def test_a_port_that_is_in_use_or_is_none_is_named():
     for port in (-1, 80_000):
         with pytest.raises(ValueError, match=f"there is no port {port}"):
             GuardedServer(port)
+
+
+def test_a_missing_viser_is_told_with_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'gridless\[view\]'"):
+        GuardedServer()

@@ -47,7 +47,7 @@ def evaluate(
         path: folder of the data set, if it is not where the training found it.
         validation: score what the training held aside instead.
         votes: average over as many turns of every crop or object; takes as many times as long.
-        workers: processes that prepare crops; 0 prepares them in between.
+        workers: processes that prepare crops; 0 prepares them in between. Whole objects are prepared in between.
 
     Returns:
         The exit status, 0.

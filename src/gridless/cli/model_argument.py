@@ -1,4 +1,4 @@
-"""The --model argument of evaluate and predict: a model file, the folder of a run, or a network of the package."""
+"""What commands take as a model: a model file, the folder of a run, or a network of the package."""
 
 from __future__ import annotations
 

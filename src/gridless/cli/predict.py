@@ -32,7 +32,7 @@ def predict(
     resume: bool = False,
     cluster: str | None = None,
 ) -> int:
-    """Label every point of files; LAS and LAZ get their classification replaced, other formats a column label.
+    """Label every point of files: a classification is replaced (LAS and LAZ have one), else a column label is added.
 
     Files that are too large for the memory allowed are labelled tile by tile (LAS, LAZ and PLY). Files that lie side by
     side see one another's points at their borders.

@@ -21,7 +21,7 @@ from gridless.errors import GridlessError
 class FeatureSettings:
     """One feature: a column of the cloud or a computed one, and how its values are brought to about -1 ... 1.
 
-    value = clip(transform(raw) - offset) / scale
+    value = (clip(transform(raw)) - offset) / scale
 
     Args:
         name: a column of the cloud, or a name in ``COMPUTED_FEATURES`` (which wins).

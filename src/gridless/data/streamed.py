@@ -166,24 +166,33 @@ class StreamedCrops(Dataset[Batch]):
         return self.clouds.first_readable(itertools.chain([int(by_share)], following))
 
     def origin(self, index: int) -> dict[str, Any]:
-        """The file that crop ``index`` is cut from."""
-        return {"file": str(self.clouds.files[self.cloud_of(index)])}
+        """The file that crop ``index`` is cut from and, where it is not a whole object, the place."""
+        number = self.cloud_of(index)
+        file = {"file": str(self.clouds.files[number])}
+        if self._takes_whole_objects:
+            return file
+        return file | {"center": self._center(self.clouds[number], index).tolist()}
 
     def crop(self, index: int) -> Crop:
         """Crop ``index`` without its neighborhoods."""
         cloud = self.clouds[self.cloud_of(index)]
         changes = np.random.default_rng((self.seed, index, 1))
-        if self.clouds.data_set.task == "classification":
+        if self._takes_whole_objects:
             return whole_crop(cloud, self.inputs, self.augmentation, changes, self.sampler.max_points)
-        center = self._center(cloud, np.random.default_rng((self.seed, index)))
-        return cut_crop(cloud, center, self.inputs, self.augmentation, changes, self.sampler.max_points)
+        return cut_crop(cloud, self._center(cloud, index), self.inputs, self.augmentation, changes, self.sampler.max_points)
 
     def __getitem__(self, index: int) -> Batch:
         crop = self.crop(index)
-        return Batch.of_crop(crop, self.pyramid, whole=self.clouds.data_set.task == "classification")
+        return Batch.of_crop(crop, self.pyramid, whole=self._takes_whole_objects)
 
-    def _center(self, cloud: PreparedCloud, rng: np.random.Generator) -> np.ndarray:
+    @property
+    def _takes_whole_objects(self) -> bool:
+        return self.clouds.data_set.task == "classification"
+
+    def _center(self, cloud: PreparedCloud, index: int) -> np.ndarray:
+        """The place that crop ``index`` is drawn around."""
         assert cloud.labels is not None
+        rng = np.random.default_rng((self.seed, index))
         present = np.bincount(cloud.labels[cloud.labels != IGNORED], minlength=len(self._class_weights)) > 0
         weights = self._class_weights * present
         if weights.sum() > 0:

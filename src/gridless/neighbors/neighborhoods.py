@@ -167,10 +167,6 @@ class Neighborhoods:
         """[2, E] pairs (source; query), sorted by query."""
         return torch.stack([self.indices, self.query_indices()])
 
-    def max_count(self) -> int:
-        """Length of the longest row, 0 without rows."""
-        return int(self.counts().max()) if self.num_queries else 0
-
     def transpose(self, num_sources: int) -> tuple[Neighborhoods, Tensor]:
         """For each source its queries in increasing order, and which pair of this object each new pair is [E]."""
         order = self.indices.sort(stable=True)[1]

@@ -158,7 +158,7 @@ class StochasticDepth(nn.Module):
 class BottleneckBlock(nn.Module):
     """Residual block with the convolution between two 1×1 layers, where few channels make it cheap.
 
-    out = ReLU(f + norm(up(conv(ReLU(norm(down(f)))))))
+    out = ReLU(f + norm(up(block(ReLU(norm(down(f)))))))  with a ConvBlock in the middle
 
     Args:
         channels: C on both sides.
@@ -195,7 +195,8 @@ class BottleneckBlock(nn.Module):
 class InvertedBlock(nn.Module):
     """Residual block with a factorized convolution of all channels, then a wider layer at each point.
 
-    out = f + linear(GELU(linear(conv(f)))) with ``expansion`` times the channels between the linear layers.
+    out = f + norm(linear(GELU(linear(block(f)))))  with a ConvBlock inside and ``expansion`` times the channels between
+    the linear layers.
 
     Args:
         channels: C on both sides.

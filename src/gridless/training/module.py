@@ -43,7 +43,7 @@ class DivergedError(GridlessError, ArithmeticError):
     Args:
         message: what to show.
         step: the optimizer step.
-        crops: of its batch: ``{"file": name, "center": [x, y]}`` each.
+        crops: of its batch: ``{"file": name, "center": [x, y]}`` each; whole objects have no center.
     """
 
     def __init__(self, message: str, step: int, crops: list[dict[str, Any]]) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
+from gridless.errors import UnsupportedError
+
 _patching = threading.Lock()
 
 
@@ -28,18 +30,17 @@ class GuardedServer:
         on_report: called with TEXT when the script fetches "report?TEXT".
 
     Raises:
-        ModuleNotFoundError: viser is not installed; says how to get it.
+        UnsupportedError: viser is not installed, with how to get it, or did not let itself be guarded.
         ValueError: there is no such port.
         OSError: the port is in use or not allowed.
-        RuntimeError: viser did not let itself be guarded.
     """
 
     def __init__(self, port: int = 0, script: str = "", on_report: Callable[[str], None] = lambda text: None) -> None:
         try:
             import viser
             from viser import _messages
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("gridless view needs viser: pip install 'gridless[view]'") from error
+        except ModuleNotFoundError:
+            raise UnsupportedError("gridless view needs viser: pip install 'gridless[view]'") from None
         _require_free(port)
         self.token = secrets.token_urlsafe(24)
         self._script, self._on_report = script, on_report
@@ -51,7 +52,7 @@ class GuardedServer:
             self.viser = viser.ViserServer(host="127.0.0.1", port=port, label="gridless", verbose=False)
         if self._guarded == 0:
             self.viser.stop()
-            raise RuntimeError("this version of viser cannot be guarded; install viser 1.1")
+            raise UnsupportedError("this version of viser cannot be guarded; install viser 1.1")
         for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect):
             self.viser._websock_server.unregister_handler(message)
         self.viser.gui.configure_theme(show_share_button=False, show_logo=False, control_width="medium")

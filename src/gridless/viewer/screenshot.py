@@ -39,7 +39,7 @@ def write_screenshot(
 
     Raises:
         FileNotFoundError: no Chromium or Chrome is installed, or the folder of ``path`` does not exist.
-        RuntimeError: the browser ended before it showed the page.
+        ChildProcessError: the browser ended before it showed the page.
         TimeoutError: the browser did not show the page in time.
     """
     import imageio.v3
@@ -85,7 +85,7 @@ def _wait(is_settled: Callable[[], bool], deadline: float, browser: subprocess.P
     since = time.monotonic()
     while time.monotonic() - since < _STILL:
         if browser.poll() is not None:
-            raise RuntimeError(f"the browser ended with {browser.returncode} before it showed the page")
+            raise ChildProcessError(f"the browser ended with {browser.returncode} before it showed the page")
         if time.monotonic() > deadline:
             raise TimeoutError("the browser did not show the page in time")
         time.sleep(0.02)
