@@ -179,7 +179,9 @@ class StreamedCrops(Dataset[Batch]):
         changes = np.random.default_rng((self.seed, index, 1))
         if self._takes_whole_objects:
             return whole_crop(cloud, self.inputs, self.augmentation, changes, self.sampler.max_points)
-        return cut_crop(cloud, self._center(cloud, index), self.inputs, self.augmentation, changes, self.sampler.max_points)
+        return cut_crop(
+            cloud, self._center(cloud, index), self.inputs, self.augmentation, changes, self.sampler.max_points
+        )
 
     def __getitem__(self, index: int) -> Batch:
         crop = self.crop(index)
