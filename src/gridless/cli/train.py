@@ -29,8 +29,8 @@ def train(
     Args:
         recipe: YAML file; see the folder recipes/.
         resume: continue from the last checkpoint in the output folder.
-        skip_bad: leave files out that cannot be read, with a warning; without, they stop the training: before it begins,
-            or where files are read as they are needed, when their turn comes.
+        skip_bad: leave files out that cannot be read, with a warning; without, they stop the training before it begins
+            or, where files are read as they are needed, when their turn comes.
         output: folder of the run, in place of the recipe's.
         seed: in place of the recipe's.
         devices: processes on this machine that share the work, one a GPU or else on the CPU; by default as many as

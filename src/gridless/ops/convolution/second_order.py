@@ -6,7 +6,8 @@ product with cotangents ḟ, Ẇ and those of all that φ depends on is F's deri
     S = F(φ̇, f, W, g) + F(φ, ḟ, W, g) + F(φ, f, Ẇ, g)
 
 An implementation (`blocked` in the place of `triton`) computes their forward and backward passes as those of any
-convolution, with φ̇ by forward-mode differentiation. Where a derivative of the result is to be taken, one differentiates a block's plain formula instead.
+convolution, with φ̇ by forward-mode differentiation. Where a derivative of the result is to be taken, one
+differentiates a block's plain formula instead.
 """
 
 from __future__ import annotations
