@@ -125,3 +125,10 @@ def test_an_optional_feature_is_zero_where_its_columns_are_missing():
     assert feature.compute(full, "full").tolist() == [[0.0], [0.5], [1.0]]
     ratio = FeatureSettings("return_ratio", optional=True)
     assert ratio.compute(full, "full").tolist() == [[0.0]] * 3
+
+
+def test_a_cloud_without_points_has_features_of_no_points():
+    names = ["constant", "height", "height_above_ground", "height_above_lowest", "linearity", "verticality", "rgb"]
+    settings = InputSettings(tuple(FeatureSettings(name) for name in names), 0.5, 5)
+    empty = PointCloud(np.zeros((0, 3)), {"rgb": np.zeros((0, 3))})
+    assert settings.prepare(empty, "empty.ply").features.shape == (0, len(names) + 2)

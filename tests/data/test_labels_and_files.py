@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from gridless import PointCloud
-from gridless.data import FeatureSettings, InputSettings, LabelMap, find_files, hold_out_strips, on_relief, thinned
+from gridless.data import (
+    CloudVariant,
+    FeatureSettings,
+    InputSettings,
+    LabelMap,
+    find_files,
+    hold_out_strips,
+    on_relief,
+    thinned,
+)
+from gridless.data.published import prepared_cloud
 
 
 def test_labels_without_a_mapping_are_named_with_their_count():
@@ -70,3 +80,18 @@ def test_variants_of_a_file_lose_the_same_strip():
         0 < len(kept) < len(copy) and kept.positions[:, 0].max() < limit
         for kept, copy in zip(training, copies, strict=True)
     )
+
+
+def test_patterns_below_a_folder_with_brackets_in_its_name(tmp_path):
+    folder = tmp_path / "site[1]"
+    folder.mkdir()
+    (folder / "a.ply").touch()
+    assert find_files(["*.ply"], folder) == [folder / "a.ply"]
+    assert find_files([str(tmp_path / "site*" / "*.ply")], tmp_path) == [folder / "a.ply"]
+
+
+def test_a_cloud_with_nan_is_told_before_it_is_thinned():
+    cloud = PointCloud([[0.0, 0, 0], [np.nan, 0, 0]], {"classification": [2, 2]})
+    settings = InputSettings((FeatureSettings("constant"),), 0.5, 5)
+    with pytest.raises(ValueError, match=r"scan\.ply.*NaN"):
+        prepared_cloud(cloud, "scan.ply", settings, LabelMap({"ground": [2]}), CloudVariant(density=1.0))

@@ -242,3 +242,10 @@ def test_groups_stay_on_one_side():
     assert not sides[0] & sides[1]
     assert [len(side) for side in sides] == [16, 4]
     assert [strata[files.index(file)] for file in validation].count("walk") == 12
+
+
+def test_however_much_is_held_aside_something_is_left_to_learn_from():
+    files = [Path(f"{number}.laz") for number in range(3)]
+    training, validation = hold_out_files(files, [""] * 3, [file.stem for file in files], 0.99, seed=0)
+    assert len(training) == 1
+    assert len(validation) == 2

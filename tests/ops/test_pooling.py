@@ -76,3 +76,12 @@ def test_unknown_reduction():
         Pool("sum")
     with pytest.raises(ValueError, match=r"pool: reduce must be"):
         pool(torch.ones(5, 1), *RAGGED, "median")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_empty_rows_stay_zero_beside_values_that_are_not_finite(value):
+    features = torch.tensor([[value], [2.0]], requires_grad=True)
+    out = pool(features, torch.tensor([1]), torch.tensor([0, 0, 1]), "max")
+    assert out.tolist() == [[0.0], [2.0]]
+    out.sum().backward()
+    assert features.grad.tolist() == [[0.0], [1.0]]

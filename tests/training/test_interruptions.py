@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -285,3 +286,29 @@ def test_streamed_files_that_are_damaged_may_be_skipped(recipe_to, many):
     assert named == {"1.laz", "2.laz"}
     used = load_recipe(Path(recipe.output) / "recipe.yaml").data.train
     assert [Path(entry.files).name for entry in used] == ["0.laz", "2.laz", "3.laz"]
+
+
+def write_empty(path):
+    gl.write(path, gl.PointCloud(np.zeros((0, 3)), {"classification": np.zeros(0, np.uint8)}))
+    return str(path)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_file_without_points_is_named_and_may_be_skipped(recipe_to, many, tmp_path, in_memory):
+    empty = write_empty(tmp_path / "empty.npz")
+    entries = [{"files": str(many)}, {"files": empty}]
+    changes = streamed(many, **{"data.train": entries, "data.streamed": not in_memory, "schedule.steps": 12})
+    with pytest.raises(ReadError, match=re.escape(empty) + ".*no points to learn from.*--skip-bad"):
+        fit(recipe_to(**changes), progress_bar=False)
+    with pytest.warns(UserWarning, match="no points to learn from"):
+        fit(recipe_to(**changes, output=str(tmp_path / "other")), progress_bar=False, skip_bad=True)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_validation_without_a_label_is_told(recipe_to, many, tmp_path, in_memory):
+    cloud = gl.read(next(many.iterdir()))
+    unlabelled = cloud.with_columns(classification=np.full(len(cloud), 14, np.uint8))
+    gl.write(tmp_path / "unlabelled.laz", unlabelled)
+    changes = {"data.validation": [str(tmp_path / "unlabelled.laz")], "data.streamed": not in_memory}
+    with pytest.raises(ValueError, match=r"no labelled point is held aside|none of the points .* is labelled"):
+        fit(recipe_to(**streamed(many, **changes)), progress_bar=False)

@@ -83,3 +83,15 @@ def test_lovasz_counts_each_crop_as_its_cross_entropies_do(batch, average):
         expected += 0.5 * counts * lovasz_softmax(logits[rows][known], labels)
     assert (total - plain).item() == pytest.approx(float(expected), rel=1e-4)
     assert weight > 0
+
+
+@pytest.mark.parametrize("average", ["crops", "points"])
+def test_a_crop_of_a_class_without_weight_counts_for_nothing(batch, average):
+    logits = torch.randn(105, 2, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    batch.labels[90:100] = 0
+    found = loss(batch, logits, average, weights=(0.0, 1.0))
+    found.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[90:] == 0).all() or average == "points"  # where smoothing still counts
+    batch.labels[90:100] = -1
+    assert average == "points" or found.item() == loss(batch, logits, average, weights=(0.0, 1.0)).item()

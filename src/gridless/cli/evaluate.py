@@ -67,7 +67,8 @@ def evaluate(
             part = SegmentationScores.from_labels(truth, probabilities.argmax(axis=1), labels.names)
             calibration.update(torch.from_numpy(probabilities), torch.from_numpy(truth))
             scores = part if scores is None else scores + part
-    assert scores is not None
+    if scores is None:
+        raise ValueError("evaluate: the files have no points")
     console.print(scores_table(scores))
     calibration_error = float(calibration.compute()) if scores.support.sum() else math.nan
     console.print(f"expected calibration error {calibration_error:.4f} (15 bins)")

@@ -147,7 +147,10 @@ def _taken_overrides(words: list[str]) -> tuple[list[str], dict[str, Any]]:
             if given is None:
                 raise ValueError(f"{word}: a value is missing")
             value = given
-        overrides[key] = yaml.safe_load(value)
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--{key}: {value!r} is not a value in YAML: {error}") from error
     return rest, overrides
 
 

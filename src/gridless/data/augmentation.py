@@ -38,6 +38,8 @@ class AugmentationSettings:
     def __post_init__(self) -> None:
         if not 0 < self.keep[0] <= self.keep[1] <= 1:
             raise ValueError(f"augmentation.keep must be two shares, 0 < smallest <= largest <= 1, got {self.keep}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"augmentation.scale must be two factors, 0 < smallest <= largest, got {self.scale}")
 
     def check_names(self, features: Sequence[str]) -> None:
         """ValueError if a changed feature is not one of ``features``."""

@@ -58,6 +58,8 @@ class CloudCache:
             if not is_full_disk(error):
                 raise
             warnings.warn(f"the cache keeps no more clouds: {error}", stacklevel=2)
+        except ValueError as error:
+            warnings.warn(f"the cache cannot keep this cloud: {error}", stacklevel=2)
         else:
             self._count(file)
         return cloud

@@ -19,6 +19,8 @@ from gridless.data.packed import PackedTensors
 from gridless.data.settings import unknown_name
 from gridless.pyramid import Pyramid, PyramidSettings
 
+_WIDEST_SPACING = 1.414  # crop radii: below √2, at which rounding leaves out corners of the grid
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -87,6 +89,8 @@ class SamplerSettings:
         for name in ("max_points", "crops_per_cloud"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.center_jitter >= 0:
+            raise ValueError(f"center_jitter must not be negative, got {self.center_jitter}")
 
     def weights(self, class_names: Sequence[str]) -> list[float]:
         """Weight per class; ValueError for a name that is no class."""
@@ -94,7 +98,7 @@ class SamplerSettings:
 
 
 def weight_per_class(weights: Mapping[str, float], class_names: Sequence[str], place: str) -> list[float]:
-    """The weight of each class, 1 where none is given; ValueError for a name that is no class.
+    """The weight of each class, 1 where none is given; ValueError for a name that is no class or a negative weight.
 
     Example:
         >>> weight_per_class({"wire": 2.0}, ["ground", "wire"], "sampler.class_weights")
@@ -103,6 +107,8 @@ def weight_per_class(weights: Mapping[str, float], class_names: Sequence[str], p
     for name in weights:
         if name not in class_names:
             raise ValueError(f"{place}: no class {unknown_name(name, class_names)}")
+        if not weights[name] >= 0:
+            raise ValueError(f"{place}: the weight of {name!r} must not be negative, got {weights[name]}")
     return [weights.get(name, 1.0) for name in class_names]
 
 
@@ -192,7 +198,7 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
         clouds: prepared clouds, with or without labels.
         inputs: what the network sees.
         pyramid: the network's levels.
-        spacing: distance of neighboring crops, at most crop_radius · √2 so that no point is left out.
+        spacing: distance of neighboring crops, at most crop_radius · 1.414 so that no point is left out.
         labelled_only: cover only the points that have a class (their surroundings are still seen).
         low: horizontal place that the grid of crops is tied to; by default each cloud's lower bounds.
         votes: how often each crop is shown, turned by a further part of a full turn each time.
@@ -213,10 +219,10 @@ class CoveringCrops(Dataset[tuple[Crop, Batch]]):
     ) -> None:
         if votes > 1 and any(cloud.positions.shape[1] < 2 for cloud in clouds):
             raise ValueError(f"{votes} votes need positions that can be turned, got a single axis")
-        if not 0 < spacing <= inputs.crop_radius * np.sqrt(2):
+        widest = _WIDEST_SPACING * inputs.crop_radius
+        if not 0 < spacing <= widest:
             raise ValueError(
-                f"CoveringCrops: spacing must be in (0, crop_radius * sqrt(2) = "
-                f"{inputs.crop_radius * np.sqrt(2):.3g}], got {spacing}"
+                f"CoveringCrops: spacing must be in (0, {_WIDEST_SPACING} * crop_radius = {widest:.4g}], got {spacing}"
             )
         self.clouds, self.inputs, self.pyramid = list(clouds), inputs, pyramid
         self.places: list[tuple[int, np.ndarray, float]] = []

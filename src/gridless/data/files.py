@@ -30,14 +30,15 @@ def find_files(entries: Iterable[str], base: Path) -> list[Path]:
     """
     found: list[Path] = []
     for entry in entries:
-        path = str(base / with_variables(entry))
-        if Path(path).is_dir():
-            visible = [file for file in Path(path).iterdir() if not file.name.startswith(".")]
+        pattern = with_variables(entry)
+        path = base / pattern
+        if path.is_dir():
+            visible = [file for file in path.iterdir() if not file.name.startswith(".")]
             matches = [file for file in visible if file.suffix.lower() in SUFFIXES]
-        elif Path(path).exists():
-            matches = [Path(path)]
+        elif path.exists():
+            matches = [path]
         else:
-            matches = [Path(match) for match in glob.glob(path)]
+            matches = [base / match for match in glob.glob(pattern, root_dir=base)]
         if not matches:
             raise FileNotFoundError(f"no file matches {entry!r} (looked for {path})")
         found += sorted(matches)
@@ -96,6 +97,8 @@ def hold_out_files(
         held.update(members[: round(fraction * len(members))])
     if not held:
         held.add(order[0])
+    if len(held) == len(names):
+        held.remove(order[-1])  # to learn from
     sides = list(zip(files, groups, strict=True))
     return [file for file, group in sides if group not in held], [file for file, group in sides if group in held]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -31,7 +32,8 @@ class FeatureSettings:
         scale: divides afterwards.
         limits: smallest and largest value after the transform and before offset and scale.
         options: numbers that the computed feature takes (``{window: 5}``).
-        optional: a cloud may lack its columns; its value is then 0 (after offset and scale) for all points.
+        optional: a cloud may lack its columns; its value is then 0 (after offset and scale) for all points. For columns
+            of one value a point.
 
     Raises:
         ValueError: a scale of zero, or options that the feature does not take.
@@ -105,7 +107,8 @@ class FeatureSettings:
                 f"{context}: no column {self.name!r}; this cloud has {', '.join(cloud.columns) or 'no columns'} "
                 f"and computed features are {', '.join(COMPUTED_FEATURES)}"
             )
-        values = np.asarray(raw, dtype=np.float64).reshape(len(cloud), -1)
+        values = np.asarray(raw, dtype=np.float64)
+        values = values.reshape(len(cloud), math.prod(values.shape[1:]))
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             raise ValueError(

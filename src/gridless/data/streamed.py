@@ -76,14 +76,15 @@ class StreamedClouds:
         """The first of these clouds, or with ``skip_bad`` the first that can be read; others are named in a warning.
 
         Raises:
-            ReadError: it is damaged or not there.
+            ReadError: it is damaged, not there, or without points.
             ValueError: no cloud can be read.
         """
         for index in indices:
             if index in self._bad:
                 continue
             try:
-                self[index]
+                if not len(self[index]):
+                    raise ReadError(self.files[index], "no points to learn from")
             except (ReadError, OSError) as error:
                 if not self.skip_bad:
                     raise unless_skipped(self.files[index], error) from error

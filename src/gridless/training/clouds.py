@@ -71,7 +71,10 @@ class LoadedClouds:
             length=recipe.schedule.steps * recipe.schedule.crops_per_step,
             shares=recipe.data.shares,
         )
-        return training, CoveringCrops(self.validation, inputs, pyramid, inputs.crop_radius, labelled_only=True)
+        validation = CoveringCrops(self.validation, inputs, pyramid, inputs.crop_radius, labelled_only=True)
+        if not len(validation):
+            raise ValueError("no labelled point is held aside: look at data.validation or data.validation_fraction")
+        return training, validation
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,19 @@ def _files(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> tuple[Recipe, L
     """The recipe with the files that could be read, and their clouds."""
 
     def prepare(entry: TrainingFiles) -> PreparedCloud:
-        return data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.variant)
+        cloud = data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.variant)
+        if not len(cloud):
+            raise ReadError(entry.files, "no points to learn from")
+        return cloud
 
     used, training, validation = _opened(recipe.data, skip_bad, prepare)
+    first, *others = training + validation
+    for other in others:
+        if other.channels != first.channels:
+            raise ValueError(
+                f"{first.name} has the features {', '.join(first.channels)}, {other.name} {', '.join(other.channels)}: "
+                "an optional feature may have one value a point only"
+            )
     num_points = sum(len(cloud) for cloud in training + validation)
     if num_points > _MANY_POINTS:
         warnings.warn(

@@ -46,8 +46,9 @@ def loss_parts(
         total, weight = losses.sum(), weights.sum()
         share_of_crop = weight_of_crop
     else:
-        total = (losses / weight_of_crop[crops]).sum()
-        share_of_crop = (weight_of_crop > 0).to(losses.dtype)
+        counted = weight_of_crop > 0  # not where all of a crop is of classes without weight
+        total = (losses / torch.where(counted, weight_of_crop, torch.inf)[crops]).sum()
+        share_of_crop = counted.to(losses.dtype)
         weight = share_of_crop.sum()
     if lovasz:
         for crop in crops.unique().tolist():

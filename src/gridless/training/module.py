@@ -220,6 +220,8 @@ class NetworkTraining(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         total, weight = sum_over_processes(sum(self._losses, torch.zeros(2, device=self.device)))
         self._log_score("val_loss", total / _or_one(weight))
+        if not self._outcomes:
+            raise ValueError("none of the points that are held aside to validate with is labelled")
         truth, prediction = _columns_over_processes(self._outcomes)
         self.temperature = fit_temperature(*_columns_over_processes(self._calibration))
         for parts in (self._losses, self._outcomes, self._calibration):

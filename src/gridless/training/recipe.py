@@ -203,8 +203,13 @@ class ScheduleSettings:
         for name in ("steps", "crops_per_step", "steps_per_epoch", "learning_rate"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.lovasz < 0:
-            raise ValueError(f"lovasz must not be negative, got {self.lovasz}")
+        for name in ("lovasz", "weight_decay", "gradient_clip", "workers"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ValueError(f"time_limit must be positive, got {self.time_limit}")
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"label_smoothing must be in [0, 1], got {self.label_smoothing}")
         if not 0 <= self.average_decay < 1 or not 0 <= self.warmup < 1:
             raise ValueError(f"average_decay and warmup must be in [0, 1), got {self.average_decay} and {self.warmup}")
 

@@ -200,7 +200,8 @@ class BoundPairLoop {
     require_size(row_sums, rows * row_channels, "row sums must be [rows, row channels]");
     const bool weights = gradients_.weight || gradients_.depthwise;
     require(!(gradients_.columns || gradients_.pull_back() || weights) || row_values, "these gradients need row values");
-    require(!(row_sums || gradients_.pull_back() || weights) || problem.column_features, "features are missing");
+    require(!(row_sums || gradients_.pull_back() || weights) || problem.column_features || problem.num_columns == 0,
+            "features are missing");
     PairBlock<T> block;
     block.first_row = first_row;
     block.last_row = last_row;

@@ -36,7 +36,8 @@ template <class T>
 GRIDLESS_INLINE Vector<T> normal_cdf(Vector<T> x, Vector<T>& bell) {
   const Vector<T> zero = {};
   const Integers<T> negative = x < zero;
-  const Vector<T> t = where<T>(negative, -x, x) * static_cast<T>(0.70710678118654752);
+  // Beyond 64, where Φ is 0 or 1, the divisions would overflow.
+  const Vector<T> t = clamp<T>(where<T>(negative, -x, x) * static_cast<T>(0.70710678118654752), 0, 64);
   bell = exponential<T>(-t * t);
   const Vector<T> y = (t - static_cast<T>(2.5)) * reciprocal<T>(t + static_cast<T>(2.5));
   const Vector<T> upper = static_cast<T>(0.5) * bell * polynomial<T>(ErfcCoefficients<T>::values, y) *
@@ -145,12 +146,14 @@ inline void load_offsets(const PairProblem<T>& problem, int64_t first_slot, cons
   const int dim = DIM ? DIM : problem.dim;
   const P* rows = static_cast<const P*>(problem.row_positions) + first_row * dim;
   const P* columns = static_cast<const P*>(problem.column_positions);
+  using Wide = decltype(P{} + T{});
   const T sign = problem.sign;
   for (int slot = 0; slot < num_slots; ++slot) {
     const P* x = rows + slot_rows[slot] * dim;
     const P* y = columns + problem.columns[first_slot + slot] * dim;
     // Subtracted before rounding: far from the origin only that keeps the digits.
-    for (int d = 0; d < dim; ++d) z[d * kTileRow + slot] = sign * static_cast<T>(x[d] - y[d]);
+    for (int d = 0; d < dim; ++d)
+      z[d * kTileRow + slot] = sign * static_cast<T>(static_cast<Wide>(x[d]) - static_cast<Wide>(y[d]));
   }
   for (int d = 0; d < dim; ++d) {
     for (int slot = num_slots; slot < kTileSlots; ++slot) z[d * kTileRow + slot] = 0;

@@ -201,3 +201,49 @@ def test_largest_of_nan_and_equal_values():
     features = torch.tensor([[1.0, 5.0], [torch.nan, 5.0], [3.0, 5.0]])
     rows = torch.tensor([0, 2, 1, 2]), torch.tensor([0, 4, 4])
     assert pair_loop.largest_of_rows(features, *rows).tolist() == [[1, 0], [0, 0]]
+
+
+def both(features, sources, queries, indices, offsets, weight, **options):
+    """What the compiled loop makes of it, and the reference."""
+    rows = torch.tensor(indices, dtype=torch.int64), torch.tensor(offsets)
+    arguments = (features, sources, queries, *rows, weight)
+    return [continuous_conv(*arguments, **options, impl=impl) for impl in ("native", "reference")]
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu"])
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_offsets_as_far_as_numbers_reach(activation, dtype, instruction_set, monkeypatch):
+    monkeypatch.setattr(native, "instruction_set", lambda: instruction_set)
+    # One unit that sees the offset itself and one that sees its opposite.
+    layers = [torch.tensor([[1.0], [-1.0]], dtype=dtype), torch.zeros(2, dtype=dtype)]
+    one, weight = torch.ones(1, 1, dtype=dtype), torch.ones(3, 1, 1, dtype=dtype)
+    for offset in (0.0, 1.0, 30.0, 1e4, 1e20, 1e30, 1e38):
+        query = torch.full((1, 1), offset, dtype=dtype)
+        found, expected = both(
+            one, 0 * one, query, [0], [0, 1], weight, basis=f"mlp_{activation}", basis_parameters=layers
+        )
+        torch.testing.assert_close(found, expected, rtol=2e-6, atol=0)
+
+
+def test_double_features_see_single_positions_subtracted_as_double():
+    generator = torch.Generator().manual_seed(0)
+    sources, queries = (torch.rand(count, 3, generator=generator) + 100 for count in (8, 4))
+    layers = [torch.randn(5, 3, generator=generator).double(), torch.zeros(5).double()]
+    found, expected = both(
+        torch.randn(8, 2, generator=generator).double(), sources, queries, list(range(8)), [0, 2, 4, 6, 8],
+        torch.randn(6, 2, 2, generator=generator).double(), basis="mlp_silu", basis_parameters=layers,
+    )  # fmt: skip
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_no_sources_give_zeros(depthwise):
+    nothing = torch.zeros(0, 3)
+    weight = torch.ones(3, 3) if depthwise else torch.ones(3, 3, 3)
+    layers = [torch.ones(2, 3), torch.zeros(2)]
+    found, expected = both(
+        nothing, nothing, torch.rand(4, 3), [], [0] * 5, weight, basis="mlp_relu", basis_parameters=layers
+    )
+    assert torch.equal(found, expected)
+    assert torch.equal(found, torch.zeros(4, 3))

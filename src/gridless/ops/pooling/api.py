@@ -62,4 +62,4 @@ def pool(features: Tensor, indices: Tensor, offsets: Tensor, reduce: str = "max"
     if features.shape[0] == 0:
         return features.new_zeros(counts.shape[0], features.shape[1])
     largest = _argmax_over_support(features.detach(), indices, offsets)
-    return features.gather(0, largest) * (counts > 0)[:, None]
+    return torch.where((counts > 0)[:, None], features.gather(0, largest), 0)
