@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import plyfile
 import pytest
@@ -166,6 +168,14 @@ def test_npz_names_and_pickles(tmp_path):
         ("a.csv", "//X;Y;Z;R\n1;2;3;1\n4;5;6;0.5\n", {"R": [1.0, 0.5]}),
         ("a.txt", "1\t2\t3\t-1\n4\t5\t6\t1\n", {"column_3": [-1, 1]}),
         ("a.pts", "2\n1 2 3 255\n4 5 6 0\n", {"column_3": [255, 0]}),
+        ("a.csv", "east,north,up,N/A\n1,2,3,1\n4,5,6,2\n", {"N/A": [1, 2]}),
+        ("a.csv", "x,y,z,0\n1,2,3,1\n4,5,6,2\n", {"0": [1, 2]}),
+        (
+            "a.csv",
+            "x,y,z,time,low\n1,2,3,1700000000123456789,-9223372036854775808\n4,5,6,1,0\n",
+            {"time": [1700000000123456789, 1], "low": [-(2**63), 0]},
+        ),
+        ("a.csv", "x,y,z,big\n1,2,3,1\n4,5,6,9223372036854775808\n", {"big": [1.0, 2.0**63]}),
     ],
 )
 def test_text_dialects(tmp_path, name, text, columns):
@@ -186,12 +196,61 @@ def test_text_dialects(tmp_path, name, text, columns):
         ("a.txt", "1\n2\n", "at least two columns"),
         ("a.csv", "x,y,z,x\n1,2,3,4\n", "more than once"),
         ("a.txt", "# nothing\n", "empty"),
+        ("a.csv", "1.0,2.0,3.0,N/A\n1,2,3,4\n", r"'N/A' is not a number \(at line 1\)"),
     ],
 )
 def test_bad_text(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(ReadError, match=message):
         gio.read(tmp_path / name)
+
+
+@pytest.fixture
+def numpy_that_cuts_fractions(monkeypatch):
+    """np.loadtxt as before 2.3: a fraction in a column of integers is cut off, with a warning that few users see."""
+    new = np.loadtxt
+
+    def old(rows, dtype, **options):
+        try:
+            return new(rows := list(rows), dtype, **options)
+        except ValueError as error:
+            try:
+                warnings.warn(
+                    "loadtxt(): Parsing an integer via a float is deprecated.", DeprecationWarning, stacklevel=2
+                )
+            except DeprecationWarning:
+                raise error from None
+            return new(rows, [(name, np.float64) for name in dtype.names], **options).astype(dtype)
+
+    monkeypatch.setattr(np, "loadtxt", old)
+
+
+def _read_as_users_do(path):
+    """Without pytest's filter, which makes every warning an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return gio.read(path)
+
+
+@pytest.mark.usefixtures("numpy_that_cuts_fractions")
+def test_fractions_after_an_integer_in_text(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,z,r\n1,2,3,0\n1,2,3,0.75\n1,2,3,1.5\n")
+    assert _read_as_users_do(tmp_path / "a.csv")["r"].tolist() == [0, 0.75, 1.5]
+
+
+@pytest.mark.usefixtures("numpy_that_cuts_fractions")
+def test_fraction_in_an_integer_field_of_pcd(tmp_path):
+    (tmp_path / "a.pcd").write_text(
+        "FIELDS x y z label\nSIZE 4 4 4 4\nTYPE F F F I\nWIDTH 1\nHEIGHT 1\nPOINTS 1\nDATA ascii\n1 2 3 2.75\n"
+    )
+    with pytest.raises(ReadError, match=r"'2\.75'"):
+        _read_as_users_do(tmp_path / "a.pcd")
+
+
+@pytest.mark.parametrize("words", [["1", "2"], ["a", "b"]])
+def test_pcd_refuses_strings(tmp_path, words):
+    with pytest.raises(ValueError, match="PCD cannot hold column 'word' of dtype <U1"):
+        gio.write(tmp_path / "a.pcd", PointCloud(np.zeros((2, 3)), {"word": np.array(words)}))
 
 
 def test_real_files(real_data):

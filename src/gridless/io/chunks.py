@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gridless.cloud import PointCloud
 
@@ -17,6 +20,34 @@ def check_count(path: object, written: int, promised: int) -> None:
     """Refuse a file that did not get the points it was created for."""
     if written != promised:
         raise ValueError(f"create: {path} was to get {promised} points and got {written}")
+
+
+def check_columns(path: object, given: Collection[str], first: Collection[str]) -> None:
+    """Refuse a cloud that lacks a column of the first one, or has one more."""
+    missing = [name for name in first if name not in given]
+    added = [name for name in given if name not in first]
+    if missing or added:
+        difference = " and ".join(
+            f"{what} {', '.join(map(repr, names))}" for what, names in (("lacks", missing), ("adds", added)) if names
+        )
+        raise ValueError(f"create: {path}: a cloud {difference}; all need the columns of the first one")
+
+
+def as_stored(path: object, name: str, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values in the type that the first cloud gave this column; refuses those that would change."""
+    if values.dtype == dtype.newbyteorder("="):
+        return values
+    with np.errstate(all="ignore"):
+        stored = values.astype(dtype)
+        # There and back finds integers that a float rounds, the values themselves find the -1 that became 255.
+        same = (stored == values) & (stored.astype(values.dtype) == values)
+    same |= np.isnan(stored) & np.isnan(values)
+    if not same.all():
+        raise ValueError(
+            f"create: {path}: column {name!r} is {dtype.name} since the first cloud, which does not hold "
+            f"{values[~same][0]} ({values.dtype}); give the first cloud a type for all values"
+        )
+    return stored
 
 
 class PointChunks:

@@ -128,11 +128,12 @@ def create(path: str | os.PathLike[str], num_points: int) -> AbstractContextMana
         num_points: N, all points that will be appended.
 
     Returns:
-        A context manager that gives ``append(cloud)``; the first cloud decides columns and header.
+        A context manager that gives ``append(cloud)``; the first cloud decides columns, their types and the header.
 
     Raises:
         FileNotFoundError: the folder of ``path`` does not exist.
-        ValueError: the format cannot be written in parts, a cloud does not fit it, or other than N points were given.
+        ValueError: the format cannot be written in parts, a cloud does not fit it or the first cloud, or other
+            than N points were given.
 
     Example:
         >>> import tempfile

@@ -58,6 +58,8 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
 def write(path: Path, cloud: PointCloud) -> None:
     """Write positions (as float32), ``intensity`` (zero if absent) and, if there is a ``label``, the label file.
 
+    The label file takes ``instance`` too; the format has no place for other columns, which are left out.
+
     Raises:
         ValueError: positions are not [N, 3], labels do not fit 16 bits, or an old label file would stay beside
             a scan that it does not belong to.

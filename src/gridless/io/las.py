@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
-from gridless.io.chunks import PointChunks, check_count
+from gridless.io.chunks import PointChunks, as_stored, check_columns, check_count
 from gridless.io.laz import check_chunks
 
 HEADER = "las_header"
@@ -104,26 +104,36 @@ def create(
     scale: float | Sequence[float] | None = None,
     offset: float | Sequence[float] | None = None,
 ) -> Iterator[Callable[[PointCloud], None]]:
-    """Yield a function that appends a cloud; the first one decides the header. Arguments as in :func:`write`."""
+    """Yield a function that appends a cloud; the first one decides the header, which all others must fit.
+
+    Arguments as in :func:`write`.
+    """
     with replaced_when_complete(path) as temporary, temporary.open("wb") as file:
         writer: laspy.LasWriter | None = None
         written = 0
+        names: list[str] = []
 
         def append(cloud: PointCloud) -> None:
-            nonlocal writer, written
+            nonlocal writer, written, names
             if cloud.dim != 3:
-                raise ValueError(f"write: LAS has 3 coordinates, got positions of shape {cloud.positions.shape}")
+                raise ValueError(
+                    f"write {path.name}: LAS has 3 coordinates, got positions of shape {cloud.positions.shape}"
+                )
             cloud.require_finite(f"write {path.name}: LAS stores coordinates as integers")
-            columns = _without_long_vectors({name: _storable(name, v) for name, v in cloud.columns.items()})
+            columns = _without_long_vectors({name: _storable(path, name, v) for name, v in cloud.columns.items()})
             if writer is None:
                 header = _header_for(cloud, columns, scale, offset)
                 compress = path.suffix.lower() == ".laz"
                 writer = laspy.LasWriter(file, header, do_compress=compress, laz_backend=_laz_backend(), closefd=False)
-            writer.write_points(_record(cloud, columns, writer.header))
+                names = list(columns)
+            check_columns(path, columns, names)
+            writer.write_points(_record(path, cloud, columns, writer.header))
             written += len(cloud)
 
         yield append
         check_count(path, written, num_points)
+        if writer is None:  # no points, and no cloud that would have said which columns
+            append(PointCloud(np.empty((0, 3))))
         if writer is not None:
             if written == 0:
                 writer.header.mins = writer.header.maxs = np.zeros(3)
@@ -234,15 +244,15 @@ def _header_for(
 
 
 def _record(
-    cloud: PointCloud, columns: dict[str, NDArray[Any]], header: laspy.LasHeader
+    path: Path, cloud: PointCloud, columns: dict[str, NDArray[Any]], header: laspy.LasHeader
 ) -> laspy.ScaleAwarePointRecord:
-    integers = _integer_coordinates(cloud, header)
+    integers = _integer_coordinates(path, cloud, header)
     record = laspy.ScaleAwarePointRecord.zeros(len(cloud), header=header)
     for axis, name in enumerate(INTEGER_COORDINATES):
         record[name] = integers[:, axis]
     for info in header.point_format.dimensions:
         if info.name in columns:
-            _store(record, info, columns[info.name], header.point_format.id)
+            _store(path, record, info, columns[info.name], header.point_format.id)
     return record
 
 
@@ -261,20 +271,21 @@ def _drop_cloud_optimized_index(header: laspy.LasHeader) -> None:
         header.evlrs = VLRList([record for record in header.evlrs if record.user_id != "copc"])
 
 
-def _integer_coordinates(cloud: PointCloud, header: laspy.LasHeader) -> NDArray[np.int32]:
+def _integer_coordinates(path: Path, cloud: PointCloud, header: laspy.LasHeader) -> NDArray[np.int32]:
     integers = np.rint((cloud.positions - header.offsets) / header.scales)
     limits = np.iinfo(np.int32)
     outside = ~((integers >= limits.min) & (integers <= limits.max)).all(axis=1)
     if outside.any():
         row = int(np.flatnonzero(outside)[0])
         raise ValueError(
-            f"write: row {row}, {cloud.positions[row].tolist()}, does not fit 32-bit integer coordinates with scale "
-            f"{header.scales.tolist()} and offset {header.offsets.tolist()}; pass scale= and offset= that suit the data"
+            f"write {path.name}: row {row}, {cloud.positions[row].tolist()}, does not fit 32-bit integer coordinates "
+            f"with scale {header.scales.tolist()} and offset {header.offsets.tolist()}; "
+            "pass scale= and offset= that suit the data"
         )
     return integers.astype(np.int32)
 
 
-def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
+def _storable(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Values in a dtype that LAS has."""
     if values.dtype == np.bool_:
         values = values.astype(np.uint8)
@@ -282,8 +293,8 @@ def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
         values = values.astype(np.float32)
     if values.dtype.kind not in "iuf" or values.dtype.itemsize > 8 or values.ndim > 2:
         raise ValueError(
-            f"write: column {name!r} must be [N] or [N, k] integers or floats of at most 64 bits for LAS, got "
-            f"{values.dtype} of shape {values.shape}; convert it or drop it with cloud.without_columns({name!r})"
+            f"write {path.name}: column {name!r} must be [N] or [N, k] integers or floats of at most 64 bits for LAS, "
+            f"got {values.dtype} of shape {values.shape}; convert it or drop it with cloud.without_columns({name!r})"
         )
     return values
 
@@ -332,8 +343,12 @@ def _holds(info: Any, values: NDArray[Any]) -> bool:
         with np.errstate(all="ignore"):
             raw = np.rint((values - info.offsets) / info.scales)
             return bool(np.array_equal(raw * info.scales + info.offsets, values) and _within(raw, info).all())
-    shape = () if info.num_elements == 1 else (info.num_elements,)
-    return bool(values.shape[1:] == shape and values.dtype == info.dtype.base)
+    return bool(values.shape[1:] == _shape(info) and values.dtype == info.dtype.base)
+
+
+def _shape(info: Any) -> tuple[int, ...]:
+    """Of one point's values."""
+    return () if info.num_elements == 1 else (info.num_elements,)
 
 
 def _within(values: NDArray[Any], info: Any) -> NDArray[np.bool_]:
@@ -344,16 +359,29 @@ def _within(values: NDArray[Any], info: Any) -> NDArray[np.bool_]:
     return np.asarray((values >= smallest) & (values <= largest) & (np.floor(values) == values))
 
 
-def _store(record: laspy.ScaleAwarePointRecord, info: Any, values: NDArray[Any], point_format: int) -> None:
+def _store(path: Path, record: laspy.ScaleAwarePointRecord, info: Any, values: NDArray[Any], point_format: int) -> None:
+    if not info.is_standard and values.shape[1:] != _shape(info):
+        raise ValueError(
+            f"create: {path}: column {info.name!r} has rows of shape {_shape(info)} since the first cloud, "
+            f"got {values.shape[1:]}"
+        )
     if info.is_scaled:
+        if not _holds(info, values):
+            raise ValueError(
+                f"create: {path}: column {info.name!r} is {info.dtype.base} steps of {info.scales} from {info.offsets} "
+                f"since the first cloud, which do not hold the values {values.min()} to {values.max()}"
+            )
         record.array[info.name] = np.rint((values - info.offsets) / info.scales)
         return
+    if not info.is_standard:
+        record[info.name] = as_stored(path, info.name, values, info.dtype.base)
+        return
     fits = _within(values, info)
-    if info.is_standard and (values.ndim != 1 or not fits.all()):
+    if values.ndim != 1 or not fits.all():
         got = f"shape {values.shape}" if values.ndim != 1 else f"{values[~fits][0]}"
         bits = f"{info.num_bits}-bit {'signed' if info.kind.name.startswith('Signed') else 'unsigned'} integers"
         raise ValueError(
-            f"write: column {info.name!r} is stored as {bits} [N] in LAS point format {point_format}, got {got}; "
-            "change the values, or store them under another column name"
+            f"write {path.name}: column {info.name!r} is stored as {bits} [N] in LAS point format {point_format}, "
+            f"got {got}; change the values, or store them under another column name"
         )
     record[info.name] = values

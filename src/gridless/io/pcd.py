@@ -130,7 +130,7 @@ def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
     elif values.dtype == np.float16:
         values = values.astype(np.float32)
     key = (values.dtype.kind.upper(), values.dtype.itemsize)
-    if key not in DTYPES or values.ndim > 2 or 0 in values.shape[1:]:
+    if values.dtype.kind not in "iuf" or key not in DTYPES or values.ndim > 2 or 0 in values.shape[1:]:
         raise ValueError(
             f"write: PCD cannot hold column {name!r} of dtype {values.dtype} and shape {values.shape}; "
             "convert it or drop it"
@@ -203,10 +203,11 @@ def _read_ascii(path: Path, header: Header) -> NDArray[Any]:
         return np.empty(0, header.dtype)
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no rows at all: the count below says so
+        warnings.simplefilter("error", DeprecationWarning)  # numpy < 2.3 only warns that it cuts 2.75 to the integer 2
         file.seek(header.data_at)
         try:
             fields = np.loadtxt(file, header.dtype, ndmin=1, max_rows=header.num_points, encoding="latin-1")
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, DeprecationWarning) as error:
             raise ReadError(path, f"a row cannot be read: {error}") from error
     if len(fields) != header.num_points:
         raise ReadError(path, f"the header promises {header.num_points} points, the file has {len(fields)}")

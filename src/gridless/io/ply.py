@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
-from gridless.io.chunks import PointChunks, check_count
+from gridless.io.chunks import PointChunks, as_stored, check_columns, check_count
 
 LARGEST_HEADER = 1 << 20
 BYTES_OF_TYPE = {
@@ -82,29 +82,31 @@ def write(path: Path, cloud: PointCloud, ascii: bool = False, byte_order: str = 
         with create(path, len(cloud), byte_order) as append:
             append(cloud)
         return
-    element = plyfile.PlyElement.describe(_vertices(cloud), "vertex")
+    element = plyfile.PlyElement.describe(_vertices(path, cloud), "vertex")
     with replaced_when_complete(path) as temporary:
         plyfile.PlyData([element], text=True).write(str(temporary))
 
 
 @contextlib.contextmanager
 def create(path: Path, num_points: int, byte_order: str = "<") -> Iterator[Callable[[PointCloud], None]]:
-    """Yield a function that appends a cloud to a binary file; the first one decides the properties."""
+    """Yield a function that appends a cloud to a binary file; the first one decides the properties of all."""
     with replaced_when_complete(path) as temporary, temporary.open("wb") as file:
         record: np.dtype[Any] | None = None
         written = 0
 
         def append(cloud: PointCloud) -> None:
             nonlocal record, written
-            vertices = _vertices(cloud)
+            vertices = _vertices(path, cloud)
             if record is None:
                 record = vertices.dtype.newbyteorder("<" if byte_order == "<" else ">")
                 file.write(_header(record, num_points, byte_order))
-            file.write(vertices.astype(record).tobytes())
+            file.write(_in_record(path, vertices, record).tobytes())
             written += len(cloud)
 
         yield append
         check_count(path, written, num_points)
+        if record is None:  # no points, and no cloud that would have said which columns
+            append(PointCloud(np.empty((0, 3))))
 
 
 def _header(record: np.dtype[Any], num_points: int, byte_order: str) -> bytes:
@@ -114,9 +116,18 @@ def _header(record: np.dtype[Any], num_points: int, byte_order: str) -> bytes:
     return ("\n".join([*lines, "end_header"]) + "\n").encode("ascii")
 
 
-def _vertices(cloud: PointCloud) -> NDArray[Any]:
+def _in_record(path: Path, vertices: NDArray[Any], record: np.dtype[Any]) -> NDArray[Any]:
+    """The vertices with the properties of the file, matched by name."""
+    check_columns(path, vertices.dtype.names or (), record.names or ())
+    stored = np.empty(len(vertices), record)
+    for name in record.names or ():
+        stored[name] = as_stored(path, name, vertices[name], record[name])
+    return stored
+
+
+def _vertices(path: Path, cloud: PointCloud) -> NDArray[Any]:
     if cloud.dim not in (2, 3):
-        raise ValueError(f"write: PLY positions are [N, 2] or [N, 3], got shape {cloud.positions.shape}")
+        raise ValueError(f"write {path.name}: PLY positions are [N, 2] or [N, 3], got shape {cloud.positions.shape}")
     properties: dict[str, NDArray[Any]] = {
         axis: cloud.positions[:, index] for index, axis in enumerate("xyz"[: cloud.dim])
     }
@@ -126,24 +137,29 @@ def _vertices(cloud: PointCloud) -> NDArray[Any]:
         for index, part in enumerate(names):
             if part in properties or not re.fullmatch(r"[!-~]+", part):
                 raise ValueError(
-                    f"write: {part!r} cannot be a PLY property: it is taken or has spaces; rename the column"
+                    f"write {path.name}: {part!r} cannot be a PLY property: it is taken or has spaces; "
+                    "rename the column"
                 )
-            properties[part] = _storable(name, flat[:, index])
+            properties[part] = _storable(path, name, flat[:, index])
     vertices = np.empty(len(cloud), dtype=[(name, values.dtype) for name, values in properties.items()])
     for name, values in properties.items():
         vertices[name] = values
     return vertices
 
 
-def _storable(name: str, values: NDArray[Any]) -> NDArray[Any]:
+def _storable(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
     target = WIDER_TYPE.get(values.dtype.name)
     if target is not None:
         stored = values.astype(target)
         if not np.array_equal(stored, values, equal_nan=values.dtype.kind == "f"):
-            raise ValueError(f"write: column {name!r} ({values.dtype}) has values beyond PLY's 32-bit integers")
+            raise ValueError(
+                f"write {path.name}: column {name!r} ({values.dtype}) has values beyond PLY's 32-bit integers"
+            )
         return stored
     if values.dtype.kind not in "iuf" or values.dtype.itemsize > 8:
-        raise ValueError(f"write: PLY cannot hold column {name!r} of dtype {values.dtype}; convert it or drop it")
+        raise ValueError(
+            f"write {path.name}: PLY cannot hold column {name!r} of dtype {values.dtype}; convert it or drop it"
+        )
     return values
 
 

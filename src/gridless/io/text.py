@@ -18,7 +18,8 @@ from gridless.errors import ReadError
 from gridless.io.atomic import replaced_when_complete
 from gridless.io.chunks import PointChunks
 
-INTEGER = re.compile(r"[+-]?\d{1,18}")
+INTEGER = re.compile(r"[+-]?\d{1,19}")
+INT64 = np.iinfo(np.int64)
 AXES = ("x", "y", "z")
 
 
@@ -27,7 +28,7 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
 
     Comma, semicolon, tab or white space separate; "#" starts a comment. With a line of names, x, y (and z) in it are
     the positions, otherwise the first three columns (two, if there are no more). Unnamed columns are called column_3
-    and so on. A column with nothing but integers is int64, any other float64.
+    and so on. A column with nothing but integers is int64, any other float64 (integers beyond int64 too).
     """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         lines = _data_lines(file)
@@ -43,7 +44,9 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
         words = _split(line.removeprefix("//"), delimiter)
         has_names = not all(_is_number(word) for word in words)
         names = (
-            _names(path, words) if has_names else [*AXES, *(f"column_{i}" for i in range(3, len(words)))][: len(words)]
+            _names(path, words, number)
+            if has_names
+            else [*AXES, *(f"column_{i}" for i in range(3, len(words)))][: len(words)]
         )
         if has_names:
             number, line = next(lines, (number, ""))
@@ -115,10 +118,17 @@ def _is_number(word: str) -> bool:
     return "_" not in word  # Python reads 1_000, data files do not mean it
 
 
-def _names(path: Path, words: list[str]) -> list[str]:
+def _is_integer(word: str) -> bool:
+    return bool(INTEGER.fullmatch(word)) and INT64.min <= int(word) <= INT64.max
+
+
+def _names(path: Path, words: list[str], number: int) -> list[str]:
     names = [word.strip("\"' ") for word in words]
     names = [name.lower() if name.lower() in AXES else name for name in names]
     if "x" not in names:
+        if any(map(_is_number, words)):  # a row of values with a gap, not names
+            bad = next(word for word in words if not _is_number(word))
+            raise ReadError(path, f"{bad!r} is not a number", f"line {number}")
         names[:3] = AXES[: len(names)]
     repeated = [name for name in names if names.count(name) > 1 or not name]
     if repeated:
@@ -127,15 +137,13 @@ def _names(path: Path, words: list[str]) -> list[str]:
 
 
 def _read_rows(path: Path, skip: int, delimiter: str | None, names: list[str], first_row: list[str]) -> NDArray[Any]:
-    integers = [
-        bool(INTEGER.fullmatch(word)) and name not in AXES for name, word in zip(names, first_row, strict=False)
-    ]
+    integers = [_is_integer(word) and name not in AXES for name, word in zip(names, first_row, strict=False)]
     integers += [False] * (len(names) - len(integers))
     if not first_row:
         return np.empty(0, _dtype(integers))
     try:
         return _load(path, skip, delimiter, integers)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, DeprecationWarning) as error:
         # Only now look at every line in Python: for the number of a bad one, or for a column that is not all integers.
         refused = str(error)
     with path.open(encoding="utf-8-sig", errors="replace") as file:
@@ -149,16 +157,17 @@ def _read_rows(path: Path, skip: int, delimiter: str | None, names: list[str], f
                     f"{bad!r} is not a number" if bad is not None else f"{len(words)} values, expected {len(names)}"
                 )
                 raise ReadError(path, problem, f"line {number}")
-            integers = [was and bool(INTEGER.fullmatch(word)) for was, word in zip(integers, words, strict=True)]
+            integers = [was and _is_integer(word) for was, word in zip(integers, words, strict=True)]
     try:
         return _load(path, skip, delimiter, integers)
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, DeprecationWarning) as error:
         raise ReadError(path, f"a row cannot be read: {refused}") from error
 
 
 def _load(path: Path, skip: int, delimiter: str | None, integers: list[bool]) -> NDArray[Any]:
     with path.open(encoding="utf-8-sig", errors="replace") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("error", DeprecationWarning)  # numpy < 2.3 only warns that it cuts 0.75 to the integer 0
         rows = islice(file, skip, None)
         return np.loadtxt(rows, _dtype(integers), delimiter=delimiter, ndmin=1)
 
