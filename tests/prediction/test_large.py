@@ -125,6 +125,61 @@ def test_neighbors_share_their_halos(model, tmp_path):
     assert np.abs(expected[west] - alone)[own_crops].max() > 1e-3
 
 
+def west_and_east():
+    """Two bare clouds side by side."""
+    whole = gl.PointCloud(scene(size=24.0).positions)
+    is_west = whole.positions[:, 0] < UTM[0] + 12
+    return whole[is_west], whole[~is_west]
+
+
+def with_intensity(cloud, dtype=np.uint16):
+    return cloud.with_columns(intensity=np.linspace(0, 200, len(cloud)).astype(dtype))
+
+
+def test_a_missing_optional_column_is_0_in_tiles_too(model_of, tmp_path):
+    model = model_of("height", FeatureSettings("intensity", transform="robust", optional=True))
+    west, east = west_and_east()
+    files = [tmp_path / f"{name}.ply" for name in ("west", "bare", "richer")]
+    for file, cloud in zip(files, (west, east, with_intensity(east)), strict=True):
+        gl.write(file, cloud)
+    alone, beside_bare, beside_richer = (tmp_path / f"out{index}.ply" for index in range(3))
+    predict_in_tiles(model, files[0], alone, points_in_memory=2500, probabilities=True)
+    expected = probabilities_of(gl.predict(model, west, probabilities=True))
+    assert np.abs(expected - probabilities_of(gl.read(alone))).max() < 1e-5
+    for target, neighbor in ((beside_bare, files[1]), (beside_richer, files[2])):
+        predict_file(model, files[0], target, memory=10**9, neighbors=[neighbor], probabilities=True)
+    assert beside_richer.read_bytes() == beside_bare.read_bytes() != alone.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [
+        (None, r"east\.ply: no column 'intensity' as in .*west\.ply"),
+        (np.float32, r"east\.ply: column 'intensity' is float32, not uint16"),
+    ],
+)
+def test_a_neighbor_with_other_columns_is_left_out_with_a_warning(model_of, tmp_path, dtype, message):
+    model = model_of("height", FeatureSettings("intensity", scale=200.0, optional=True))
+    west, east = west_and_east()
+    source, neighbor, alone, together = (tmp_path / f"{name}.ply" for name in ("west", "east", "alone", "together"))
+    gl.write(source, with_intensity(west))
+    gl.write(neighbor, east if dtype is None else with_intensity(east, dtype))
+    predict_in_tiles(model, source, alone, points_in_memory=10**6, probabilities=True)
+    with pytest.warns(UserWarning, match=message):
+        predict_file(model, source, together, memory=10**9, neighbors=[neighbor], probabilities=True)
+    assert together.read_bytes() == alone.read_bytes()
+
+
+def test_a_neighbor_without_a_required_column_is_named(model_of, tmp_path):
+    west, east = west_and_east()
+    gl.write(tmp_path / "west.ply", with_intensity(west))
+    gl.write(tmp_path / "east.ply", east)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"east\.ply: no column 'intensity'"):
+        predict_file(model_of("intensity"), before[1], tmp_path / "out.ply", memory=10**9, neighbors=before[:1])
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_an_interrupted_prediction_continues(model, tmp_path, monkeypatch):
     source, target, reference = (tmp_path / f"{name}.las" for name in ("in", "out", "reference"))
     gl.write(source, scene())

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import gridless as gl
-from gridless.prediction import class_probabilities, crops, input_settings
+from gridless.prediction import class_probabilities, crops, input_settings, object_probabilities
+from gridless.prediction.large import predict_in_tiles
 from gridless.prediction.predict import tempered
 
 
@@ -97,6 +98,27 @@ def test_classification_column_is_replaced(model):
     assert "label" not in labelled
     assert labelled["classification"].dtype == np.uint8
     assert set(labelled["classification"].tolist()) <= {2, 5, 6}
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 0.05)])
+def test_models_of_other_dtypes(model, tmp_path, dtype, tolerance):
+    source, target = tmp_path / "in.ply", tmp_path / "out.ply"
+    cloud = gl.PointCloud(spread())
+    gl.write(source, cloud)
+    expected = gl.predict(model, cloud, confidence=True)["confidence"]
+    model.to(dtype)
+    other = gl.predict(model, cloud, confidence=True)["confidence"]
+    assert np.abs(expected - other).max() < tolerance
+    predict_in_tiles(model, source, target, points_in_memory=1000, confidence=True)
+    assert np.abs(other - gl.read(target)["confidence"]).max() < tolerance
+
+
+def test_object_networks_of_other_dtypes(model):
+    objects = gl.build_model("classifier", in_channels=1, num_classes=3, channels=(8,), blocks=(1,), spacing=0.5)
+    objects.metadata = model.metadata
+    cloud = input_settings(model).prepare(gl.PointCloud(spread() / 4), "object")
+    expected = object_probabilities(objects, [cloud])
+    assert np.abs(object_probabilities(objects.double(), [cloud]) - expected).max() < 1e-5
 
 
 def test_errors(model):

@@ -96,9 +96,9 @@ class _CropInputs(Dataset[_CropInput]):
 
 @torch.no_grad()  # not inference_mode: an operator's workspace made there could not be used by a later training
 def _add_batch(model: nn.Module, crops: list[_CropInput], sums: NDArray[np.float32]) -> None:
-    device = next(model.parameters()).device
-    batch = Batch.concatenate([crop.batch for crop in crops]).to(device)
-    scores = model(batch.features, batch.pyramid).float().softmax(dim=1).cpu()
+    weights = next(model.parameters())
+    batch = Batch.concatenate([crop.batch for crop in crops]).to(weights.device)
+    scores = model(batch.features.to(weights.dtype), batch.pyramid).float().softmax(dim=1).cpu()
     parts = scores.split([len(crop.batch.labels) for crop in crops])
     for crop, part in zip(crops, parts, strict=True):
         sums[crop.rows] += (part[crop.nearest] * crop.weights[:, :, None]).sum(dim=1).numpy()

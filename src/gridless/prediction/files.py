@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
+from gridless.cloud import PointCloud
 from gridless.io import can_stream_to, read, write
 from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
 from gridless.prediction.large import Scoring, StageProgress, bounds_of, predict_in_tiles, side_by_side
 from gridless.prediction.memory import points_in
-from gridless.prediction.predict import input_settings, label_map, predict, require_point_labels
+from gridless.prediction.predict import input_settings, label_map, predict, require_point_labels, with_predictions
 
 
 def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
@@ -58,13 +61,16 @@ def predict_file(
 
     Raises:
         ReadError: the source is damaged.
-        ValueError: too little memory, what the model needs is not in the file, or it labels whole objects.
+        FileNotFoundError: the folder of the target does not exist.
+        ValueError: too little memory, what the model needs is not in the file, it labels whole objects, or the target's
+            format cannot hold the names or numbers of the classes.
     """
     require_point_labels(model)
     clock = Clock() if clock is None else clock
     limit = points_in(memory, len(label_map(model).names))
-    with open_file(source) as chunks:
+    with open_file(source, chunk_size=1) as chunks:
         num_points = len(chunks)
+        first_point = next(iter(chunks), None)
     streams = can_stream_to(target)
     if num_points > limit and not streams:
         raise ValueError(
@@ -73,6 +79,8 @@ def predict_file(
         )
     if scoring is not None and not streams:
         raise ValueError(f"{target}: a cluster writes .las, .laz or .ply")
+    if first_point is not None:
+        _check_writable(model, first_point, target, probabilities, confidence)
     if num_points > limit or (neighbors and streams) or (scoring is not None and num_points > 0):
         predict_in_tiles(
             model,
@@ -109,3 +117,17 @@ def predict_file(
         )
     with clock("writing"):
         write(target, labelled)
+
+
+def _check_writable(model: nn.Module, point: PointCloud, target: Path, probabilities: bool, confidence: bool) -> None:
+    """Write a point once with each class beside the target: what cannot be written is noticed before the work."""
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if not np.isfinite(point.positions).all():
+        return  # refused with its file and row when the cloud is prepared
+    labels = label_map(model)
+    num_classes = len(labels.names)
+    scores = np.eye(num_classes, dtype=np.float32)
+    trial = with_predictions(point[np.zeros(num_classes, int)], labels, scores, probabilities, confidence)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
+        write(Path(folder, target.name), trial)

@@ -31,7 +31,7 @@ def object_probabilities(model: Network, clouds: Sequence[PreparedCloud], votes:
     if model.task != "classification":
         raise ValueError(f"object_probabilities: {model.name} labels points; use class_probabilities")
     settings = input_settings(model)
-    device = next(model.parameters()).device
+    weights = next(model.parameters())
     sums = np.zeros((len(clouds), model.config["num_classes"]), np.float32)
     was_training = model.training
     model.eval()
@@ -39,8 +39,8 @@ def object_probabilities(model: Network, clouds: Sequence[PreparedCloud], votes:
         for angle in angles_of(votes):
             crops = [whole_crop(cloud, settings, angle=angle) for cloud in clouds]
             batch = Batch.concatenate([Batch.of_crop(crop, model.pyramid_settings, whole=True) for crop in crops])
-            batch = batch.to(device)
-            sums += model(batch.features, batch.pyramid).float().softmax(dim=1).cpu().numpy()
+            batch = batch.to(weights.device)
+            sums += model(batch.features.to(weights.dtype), batch.pyramid).float().softmax(dim=1).cpu().numpy()
     finally:
         model.train(was_training)
     return tempered(sums, temperature(model))

@@ -37,7 +37,7 @@ def predict(
         cloud: N points with the columns that the model's features need.
         probabilities: also add ``probability_<class>`` float32 columns.
         confidence: also add the probability of the chosen class, ``confidence`` float32.
-        spacing: distance of neighboring crops, default crop radius; at most crop radius · √2.
+        spacing: distance of neighboring crops, default crop radius; at most 1.414 crop radii.
         votes: average over as many turns of each crop; takes as many times as long.
         points_per_batch: network points that go through the network together, about.
         workers: processes that prepare crops.

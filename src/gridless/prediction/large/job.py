@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,7 +61,8 @@ def predict_in_tiles(
         source: file to read, chunk by chunk.
         target: LAS, LAZ or PLY file to write.
         points_in_memory: largest number of points in a tile with its surroundings.
-        neighbors: files whose points are looked at beyond the borders of ``source``.
+        neighbors: files whose points are looked at beyond the borders of ``source``. One that lacks an optional column
+            of the source, or has one of another dtype, is left out with a warning: its values could not be compared.
         probabilities: also write the probability of every class.
         confidence: also write the probability of the chosen class.
         votes: average over as many turns of each crop.
@@ -73,8 +75,8 @@ def predict_in_tiles(
 
     Raises:
         ReadError: the source is damaged.
-        ValueError: NaN coordinates, a missing column, too little memory for a crop, or an interrupted prediction that
-            is in the way (without ``resume``) or is of something else (with it).
+        ValueError: NaN coordinates, a missing column (of a neighbor too), too little memory for a crop, or an
+            interrupted prediction that is in the way (without ``resume``) or is of something else (with it).
         OSError: the disk is full; what is finished is kept for ``resume``.
     """
     clock = Clock() if clock is None else clock
@@ -195,6 +197,12 @@ def _store_points(
     # The axis of a crop stands up to half a cell outside the points that it is there for.
     for neighbor in neighbors:
         for part in points_around(neighbor, own_low, own_high, reach + edge / 2):
+            if not len(part):
+                continue
+            inputs.prepare(part[:1], str(neighbor))  # names a missing column
+            if (difference := writer.difference(part)) is not None:
+                warnings.warn(f"{neighbor}: {difference} as in {source}, which does not see its points", stacklevel=3)
+                break
             writer.append(part, own=False, context=str(neighbor))
     writer.finish()
 

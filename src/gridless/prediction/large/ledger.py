@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from torch import nn
 
 from gridless.io import replaced_when_complete
@@ -73,7 +74,8 @@ def _fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, values in model.state_dict().items():
         digest.update(name.encode())
-        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes, since numpy does not know all of torch's dtypes.
+        digest.update(values.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     digest.update(json.dumps(getattr(model, "metadata", {}), sort_keys=True).encode())
     return digest.hexdigest()
 

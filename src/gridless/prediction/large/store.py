@@ -118,7 +118,7 @@ class StoreWriter:
         folder: an existing folder; what a store left there is replaced.
         edge: side of a cell.
         chunk_size: points of each of the file's own chunks but the last.
-        columns: those to keep; each has to be in every chunk.
+        columns: those to keep, as far as the first chunk has them.
     """
 
     def __init__(self, folder: Path, edge: float, chunk_size: int, columns: Iterable[str]) -> None:
@@ -135,15 +135,18 @@ class StoreWriter:
         """Append points; all the file's own have to come before those of other files.
 
         Raises:
-            ValueError: NaN coordinates, or coordinates too large for the cells.
+            ValueError: NaN coordinates, coordinates too large for the cells, or columns unlike the first chunk's.
         """
         if not len(chunk):
             return
         chunk.require_finite(context)
+        if (difference := self.difference(chunk)) is not None:
+            raise ValueError(f"{context}: {difference}")
         cells = cells_of(chunk.positions, self.edge)
         if np.abs(cells).max() >= _FARTHEST_CELL:
             raise ValueError(f"{context}: coordinates up to {np.abs(chunk.positions).max():.3g} are beyond reach")
         if self._record is None:
+            self.columns = tuple(name for name in self.columns if name in chunk)
             fields = [("index", "<i8", ()), ("position", "<f8", (chunk.dim,))]
             fields += [(f"={n}", chunk[n].dtype.str, chunk[n].shape[1:]) for n in self.columns]
             self._record = np.dtype(fields)
@@ -163,6 +166,19 @@ class StoreWriter:
         if own:
             self.num_own = self.num_points
             self.own_bounds = np.stack(self.bounds)
+
+    def difference(self, chunk: PointCloud) -> str | None:
+        """What keeps a chunk's columns from being stored unchanged beside those of the first; None if nothing does."""
+        if self._record is None:
+            return None
+        for name in self.columns:
+            stored = self._record[f"={name}"]
+            if name not in chunk:
+                return f"no column {name!r}"
+            if (chunk[name].dtype, chunk[name].shape[1:]) != (stored.base, stored.shape):
+                here, there = np.dtype((chunk[name].dtype, chunk[name].shape[1:])), stored
+                return f"column {name!r} is {here}, not {there}"
+        return None
 
     def finish(self) -> PointStore:
         """Complete the store."""
