@@ -7,8 +7,9 @@ Source: Qi et al., "PointNet", CVPR 2017, without the input transforms, which ro
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,37 +22,45 @@ from gridless.nn import GlobalPool, PointwiseBlock, Upsample
 from gridless.pyramid import Pyramid, PyramidSettings
 
 
-class _PointNetEncoder(nn.Module):
-    """One network a point and the maximum over each cloud.
+@dataclass(frozen=True)
+class PointNetConfig:
+    """Shape of the networks.
 
     Args:
         in_channels: features a point.
-        spacing: unit of the positions that the network sees.
-        channels: widths before the maximum.
+        num_classes: logits a point, or an object.
+        spacing: distance between neighboring points.
+        channels: widths of PointNet before the maximum; of PointNet++ those of its levels, finest first.
         dim: of the positions.
+        dropout: of the classifiers.
     """
 
-    def __init__(self, in_channels: int, spacing: float, channels: Sequence[int], dim: int) -> None:
-        super().__init__()
-        self.unit = 10 * spacing
-        widths = [in_channels + dim, *channels]
-        self.blocks = nn.ModuleList(PointwiseBlock(before, after) for before, after in itertools.pairwise(widths))
-        self.pool = GlobalPool("max")
+    in_channels: int
+    num_classes: int
+    spacing: float
+    channels: list[int]
+    dim: int
+    dropout: float
 
-    def forward(self, features: Tensor, pyramid: Pyramid) -> tuple[Tensor, Tensor]:
-        """features [N, C_in] → after the first block [N, channels[0]], and the maximum [B, channels[-1]]."""
-        points = pyramid.levels[0]
-        local = self.blocks[0](torch.cat([points.positions / self.unit, features], dim=1))
-        hidden = local
-        for block in itertools.islice(self.blocks, 1, None):
-            hidden = block(hidden)
-        return local, self.pool(hidden, points.batch, pyramid.num_clouds)
+    @property
+    def levels(self) -> EncoderConfig:
+        """The library's, for the same pyramid."""
+        return EncoderConfig(
+            self.in_channels,
+            self.dim,
+            self.spacing,
+            self.channels,
+            blocks=(1,) * len(self.channels),
+        )
+
+    def classification_head(self) -> nn.Sequential:
+        """Linear layers that an object's features end in."""
+        layers = [nn.Linear(self.channels[-1], 256), nn.LayerNorm(256), nn.ReLU(), nn.Dropout(self.dropout)]
+        return nn.Sequential(*layers, nn.Linear(256, self.num_classes))
 
 
-class PointNet(Network):
-    """One network a point, the maximum over the crop, and one network a point again; arguments of the encoder."""
-
-    name = "pointnet"
+class _OnePointNet(Network, ABC):
+    """One network a point and the maximum over each cloud, before whatever comes then."""
 
     def __init__(
         self,
@@ -60,103 +69,67 @@ class PointNet(Network):
         spacing: float = 1.0,
         channels: Sequence[int] = (64, 64, 128, 384),
         dim: int = 3,
+        dropout: float = 0.3,
     ) -> None:
-        encoder: dict[str, Any] = {
-            "in_channels": in_channels,
-            "spacing": spacing,
-            "channels": list(channels),
-            "dim": dim,
-        }
-        super().__init__({"num_classes": num_classes, **encoder})
-        self.encoder = _PointNetEncoder(**encoder)
-        self.head = nn.Sequential(
-            PointwiseBlock(channels[0] + channels[-1], 256), PointwiseBlock(256, 128), nn.Linear(128, num_classes)
-        )
+        self.shape = PointNetConfig(in_channels, num_classes, spacing, list(channels), dim, dropout)
+        super().__init__(asdict(self.shape))
+        widths = [self.shape.in_channels + self.shape.dim, *self.shape.channels]
+        self.blocks = nn.ModuleList(PointwiseBlock(before, after) for before, after in itertools.pairwise(widths))
+        self.pool = GlobalPool("max")
+        self.add_head()
+
+    @abstractmethod
+    def add_head(self) -> None:
+        """What comes after the maximum."""
 
     @property
     def pyramid_settings(self) -> PyramidSettings:
         return PyramidSettings((), 1, 1)
 
+    def encoded(self, features: Tensor, pyramid: Pyramid) -> tuple[Tensor, Tensor]:
+        """features [N, C_in] → after the first block [N, channels[0]], and the maximum [B, channels[-1]]."""
+        self.check_inputs(features, pyramid)
+        points = pyramid.levels[0]
+        local = self.blocks[0](torch.cat([points.positions / (10 * self.shape.spacing), features], dim=1))
+        hidden = local
+        for block in itertools.islice(self.blocks, 1, None):
+            hidden = block(hidden)
+        return local, self.pool(hidden, points.batch, pyramid.num_clouds)
+
+
+class PointNet(_OnePointNet):
+    """One network a point, the maximum over the crop, and one network a point again."""
+
+    name = "pointnet"
+
+    def add_head(self) -> None:
+        width = self.shape.channels[0] + self.shape.channels[-1]
+        self.head = nn.Sequential(
+            PointwiseBlock(width, 256), PointwiseBlock(256, 128), nn.Linear(128, self.shape.num_classes)
+        )
+
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """features [N, C_in] → logits [N, num_classes]."""
-        self.check_inputs(features, pyramid)
-        local, whole = self.encoder(features, pyramid)
+        local, whole = self.encoded(features, pyramid)
         return self.head(torch.cat([local, whole[pyramid.levels[0].batch]], dim=1))
 
 
-class PointNetClassifier(Network):
-    """One network a point, the maximum over the object, and linear layers; arguments of the encoder."""
+class PointNetClassifier(_OnePointNet):
+    """One network a point, the maximum over the object, and linear layers."""
 
     task = "classification"
     name = "pointnet_classifier"
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        spacing: float = 1.0,
-        channels: Sequence[int] = (64, 64, 128, 512),
-        dim: int = 3,
-        dropout: float = 0.3,
-    ) -> None:
-        encoder: dict[str, Any] = {
-            "in_channels": in_channels,
-            "spacing": spacing,
-            "channels": list(channels),
-            "dim": dim,
-        }
-        super().__init__({"num_classes": num_classes, "dropout": dropout, **encoder})
-        self.encoder = _PointNetEncoder(**encoder)
-        self.head = _classification_head(channels[-1], num_classes, dropout)
-
-    @property
-    def pyramid_settings(self) -> PyramidSettings:
-        return PyramidSettings((), 1, 1)
+    def add_head(self) -> None:
+        self.head = self.shape.classification_head()
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """features [N, C_in] → logits [B, num_classes]."""
-        self.check_inputs(features, pyramid)
-        _, whole = self.encoder(features, pyramid)
-        return self.head(whole)
+        return self.head(self.encoded(features, pyramid)[1])
 
 
-class _PointNet2Encoder(nn.Module):
+class _ByLevels(Network, ABC):
     """At each level the maximum over the neighbors of an MLP of their features and offsets."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        widths = [config.in_channels, *config.channels]
-        self.abstractions = nn.ModuleList(
-            nn.Sequential(PointwiseBlock(before + config.dim, after), PointwiseBlock(after, after))
-            for before, after in itertools.pairwise(widths)
-        )
-
-    def forward(self, features: Tensor, pyramid: Pyramid) -> list[Tensor]:
-        """features [N, C_in] → those of every level, finest first."""
-        encoded: list[Tensor] = []
-        for depth, (level, network) in enumerate(zip(pyramid.levels, self.abstractions, strict=True)):
-            finer = pyramid.levels[max(0, depth - 1)]
-            neighborhoods = level.neighborhoods if depth == 0 else require(level.pooling, level)
-            scale = self.config.scale(depth)
-            features = _abstracted(features, finer.positions / scale, level.positions / scale, neighborhoods, network)
-            encoded.append(features)
-        return encoded
-
-
-class PointNet2(Network):
-    """Abstraction level by level, then interpolation back to the points.
-
-    Args:
-        in_channels: features a point.
-        num_classes: logits a point.
-        spacing: distance between neighboring points at level 0.
-        channels: width of each level, finest first.
-        num_neighbors: K.
-        dim: of the positions.
-    """
-
-    name = "pointnet2"
 
     def __init__(
         self,
@@ -164,27 +137,56 @@ class PointNet2(Network):
         num_classes: int,
         spacing: float = 1.0,
         channels: Sequence[int] = (32, 64, 128, 192),
-        num_neighbors: int = 16,
         dim: int = 3,
+        dropout: float = 0.3,
     ) -> None:
-        encoder = _pointnet2_arguments(in_channels, spacing, channels, num_neighbors, dim)
-        super().__init__({"num_classes": num_classes, **encoder})
-        self.encoder = _PointNet2Encoder(EncoderConfig(**encoder, blocks=(1,) * len(channels)))
+        self.shape = PointNetConfig(in_channels, num_classes, spacing, list(channels), dim, dropout)
+        super().__init__(asdict(self.shape))
+        widths = [self.shape.in_channels, *self.shape.channels]
+        self.abstractions = nn.ModuleList(
+            nn.Sequential(PointwiseBlock(before + self.shape.dim, after), PointwiseBlock(after, after))
+            for before, after in itertools.pairwise(widths)
+        )
+        self.add_head()
+
+    @abstractmethod
+    def add_head(self) -> None:
+        """What comes after the coarsest level."""
+
+    @property
+    def pyramid_settings(self) -> PyramidSettings:
+        return self.shape.levels.pyramid_settings
+
+    def encoded(self, features: Tensor, pyramid: Pyramid) -> list[Tensor]:
+        """features [N, C_in] → those of every level, finest first."""
+        self.check_inputs(features, pyramid)
+        levels, found = self.shape.levels, []
+        for depth, (level, network) in enumerate(zip(pyramid.levels, self.abstractions, strict=True)):
+            finer = pyramid.levels[max(0, depth - 1)]
+            neighborhoods = level.neighborhoods if depth == 0 else require(level.pooling, level)
+            scale = levels.scale(depth)
+            features = _abstracted(features, finer.positions / scale, level.positions / scale, neighborhoods, network)
+            found.append(features)
+        return found
+
+
+class PointNet2(_ByLevels):
+    """Abstraction level by level, then interpolation back to the points."""
+
+    name = "pointnet2"
+
+    def add_head(self) -> None:
+        channels = self.shape.channels
         self.upsample = Upsample()
         self.decoders = nn.ModuleList(
             nn.Sequential(PointwiseBlock(finer + coarser, finer), PointwiseBlock(finer, finer))
             for finer, coarser in itertools.pairwise(channels)
         )
-        self.classifier = nn.Linear(channels[0], num_classes)
-
-    @property
-    def pyramid_settings(self) -> PyramidSettings:
-        return self.encoder.config.pyramid_settings
+        self.classifier = nn.Linear(channels[0], self.shape.num_classes)
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """features [N, C_in] → logits [N, num_classes]."""
-        self.check_inputs(features, pyramid)
-        *encoded, features = self.encoder(features, pyramid)
+        *encoded, features = self.encoded(features, pyramid)
         for depth in reversed(range(len(encoded))):
             finer, coarser = pyramid.levels[depth], pyramid.levels[depth + 1]
             carried = self.upsample(features, coarser.positions, finer.positions, require(coarser.upsampling, coarser))
@@ -192,55 +194,20 @@ class PointNet2(Network):
         return self.classifier(features)
 
 
-class PointNet2Classifier(Network):
-    """Abstraction level by level, the maximum over the object, and linear layers; arguments of :class:`PointNet2`."""
+class PointNet2Classifier(_ByLevels):
+    """Abstraction level by level, the maximum over the object, and linear layers."""
 
     task = "classification"
     name = "pointnet2_classifier"
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        spacing: float = 1.0,
-        channels: Sequence[int] = (32, 64, 128, 256),
-        num_neighbors: int = 16,
-        dim: int = 3,
-        dropout: float = 0.3,
-    ) -> None:
-        encoder = _pointnet2_arguments(in_channels, spacing, channels, num_neighbors, dim)
-        super().__init__({"num_classes": num_classes, "dropout": dropout, **encoder})
-        self.encoder = _PointNet2Encoder(EncoderConfig(**encoder, blocks=(1,) * len(channels)))
+    def add_head(self) -> None:
         self.pool = GlobalPool("max")
-        self.head = _classification_head(channels[-1], num_classes, dropout)
-
-    @property
-    def pyramid_settings(self) -> PyramidSettings:
-        return self.encoder.config.pyramid_settings
+        self.head = self.shape.classification_head()
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """features [N, C_in] → logits [B, num_classes]."""
-        self.check_inputs(features, pyramid)
-        coarsest = self.encoder(features, pyramid)[-1]
+        coarsest = self.encoded(features, pyramid)[-1]
         return self.head(self.pool(coarsest, pyramid.levels[-1].batch, pyramid.num_clouds))
-
-
-def _pointnet2_arguments(
-    in_channels: int, spacing: float, channels: Sequence[int], num_neighbors: int, dim: int
-) -> dict[str, Any]:
-    return {
-        "in_channels": in_channels,
-        "spacing": spacing,
-        "channels": list(channels),
-        "num_neighbors": num_neighbors,
-        "dim": dim,
-    }
-
-
-def _classification_head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(channels, 256), nn.LayerNorm(256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, num_classes)
-    )
 
 
 def _abstracted(
