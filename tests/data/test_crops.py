@@ -129,11 +129,11 @@ def test_feature_changes_touch_only_their_channels():
 
 def test_covering_crops_contain_every_point():
     cloud = scene()
-    covering = CoveringCrops([cloud], SETTINGS, PYRAMID, spacing=4.0 * np.sqrt(2))
+    covering = CoveringCrops([cloud], SETTINGS, PYRAMID, spacing=4.0 * 1.414)
     seen = np.unique(np.concatenate([covering[i][0].rows for i in range(len(covering))]))
     assert len(seen) == len(cloud)
     with pytest.raises(ValueError, match="spacing must be in"):
-        CoveringCrops([cloud], SETTINGS, PYRAMID, spacing=6.0)
+        CoveringCrops([cloud], SETTINGS, PYRAMID, spacing=4.0 * np.sqrt(2))  # rounding decides about corners
 
 
 def test_votes_show_each_crop_turned():
