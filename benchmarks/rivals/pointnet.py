@@ -59,8 +59,8 @@ class PointNetConfig:
         return nn.Sequential(*layers, nn.Linear(256, self.num_classes))
 
 
-class _OnePointNet(Network, ABC):
-    """One network a point and the maximum over each cloud, before whatever comes then."""
+class _Rival(Network, ABC):
+    """What all of them are built with; arguments of :class:`PointNetConfig`."""
 
     def __init__(
         self,
@@ -73,14 +73,20 @@ class _OnePointNet(Network, ABC):
     ) -> None:
         self.shape = PointNetConfig(in_channels, num_classes, spacing, list(channels), dim, dropout)
         super().__init__(asdict(self.shape))
+        self.add_layers()
+
+    @abstractmethod
+    def add_layers(self) -> None:
+        """Make the layers of ``self.shape``."""
+
+
+class _OnePointNet(_Rival):
+    """One network a point and the maximum over each cloud, before whatever comes then."""
+
+    def add_layers(self) -> None:
         widths = [self.shape.in_channels + self.shape.dim, *self.shape.channels]
         self.blocks = nn.ModuleList(PointwiseBlock(before, after) for before, after in itertools.pairwise(widths))
         self.pool = GlobalPool("max")
-        self.add_head()
-
-    @abstractmethod
-    def add_head(self) -> None:
-        """What comes after the maximum."""
 
     @property
     def pyramid_settings(self) -> PyramidSettings:
@@ -102,7 +108,8 @@ class PointNet(_OnePointNet):
 
     name = "pointnet"
 
-    def add_head(self) -> None:
+    def add_layers(self) -> None:
+        super().add_layers()
         width = self.shape.channels[0] + self.shape.channels[-1]
         self.head = nn.Sequential(
             PointwiseBlock(width, 256), PointwiseBlock(256, 128), nn.Linear(128, self.shape.num_classes)
@@ -120,7 +127,8 @@ class PointNetClassifier(_OnePointNet):
     task = "classification"
     name = "pointnet_classifier"
 
-    def add_head(self) -> None:
+    def add_layers(self) -> None:
+        super().add_layers()
         self.head = self.shape.classification_head()
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
@@ -128,30 +136,15 @@ class PointNetClassifier(_OnePointNet):
         return self.head(self.encoded(features, pyramid)[1])
 
 
-class _ByLevels(Network, ABC):
+class _ByLevels(_Rival):
     """At each level the maximum over the neighbors of an MLP of their features and offsets."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        spacing: float = 1.0,
-        channels: Sequence[int] = (32, 64, 128, 192),
-        dim: int = 3,
-        dropout: float = 0.3,
-    ) -> None:
-        self.shape = PointNetConfig(in_channels, num_classes, spacing, list(channels), dim, dropout)
-        super().__init__(asdict(self.shape))
+    def add_layers(self) -> None:
         widths = [self.shape.in_channels, *self.shape.channels]
         self.abstractions = nn.ModuleList(
             nn.Sequential(PointwiseBlock(before + self.shape.dim, after), PointwiseBlock(after, after))
             for before, after in itertools.pairwise(widths)
         )
-        self.add_head()
-
-    @abstractmethod
-    def add_head(self) -> None:
-        """What comes after the coarsest level."""
 
     @property
     def pyramid_settings(self) -> PyramidSettings:
@@ -175,7 +168,8 @@ class PointNet2(_ByLevels):
 
     name = "pointnet2"
 
-    def add_head(self) -> None:
+    def add_layers(self) -> None:
+        super().add_layers()
         channels = self.shape.channels
         self.upsample = Upsample()
         self.decoders = nn.ModuleList(
@@ -200,7 +194,8 @@ class PointNet2Classifier(_ByLevels):
     task = "classification"
     name = "pointnet2_classifier"
 
-    def add_head(self) -> None:
+    def add_layers(self) -> None:
+        super().add_layers()
         self.pool = GlobalPool("max")
         self.head = self.shape.classification_head()
 

@@ -10,7 +10,7 @@ from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.published import DATA_SETS, DataSet, Files, Task
 from gridless.data.settings import plain_from_settings, settings_from_plain, unknown_name
-from gridless.data.streamed import StreamedClouds, StreamedCrops, unless_skipped
+from gridless.data.streamed import StreamedClouds, StreamedCrops, require_points, unless_skipped
 from gridless.data.variants import CloudVariant, on_relief, thinned
 from gridless.data.whole import WholeCloud
 
@@ -45,6 +45,7 @@ __all__ = [
     "hold_out_strips",
     "on_relief",
     "plain_from_settings",
+    "require_points",
     "settings_from_plain",
     "thinned",
     "unknown_name",

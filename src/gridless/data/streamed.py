@@ -83,8 +83,7 @@ class StreamedClouds:
             if index in self._bad:
                 continue
             try:
-                if not len(self[index]):
-                    raise ReadError(self.files[index], "no points to learn from")
+                require_points(self[index], self.files[index])
             except (ReadError, OSError) as error:
                 if not self.skip_bad:
                     raise unless_skipped(self.files[index], error) from error
@@ -100,6 +99,12 @@ class StreamedClouds:
         version = (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else ()
         key = f"{self.data_set.cache_key} {file} {version}"
         return self.cache.get(key, lambda: self.data_set.read(file))
+
+
+def require_points(cloud: PreparedCloud, file: Path) -> None:
+    """ReadError for a cloud that nothing can be learned from."""
+    if not len(cloud):
+        raise ReadError(file, "no points to learn from")
 
 
 def unless_skipped(file: Path, error: ReadError | OSError) -> ReadError:

@@ -39,10 +39,7 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         ['result.json']
     """
     target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a folder; name a file to write")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    check_target(target)
     prefix = f".{target.stem}-{_machine()}-{os.getpid()}-"  # tells remove_leftovers whose it is
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
     os.close(handle)
@@ -58,6 +55,19 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
             state = "it stays as it was" if target.exists() else "there is none yet"
             raise OSError(errno.ENOSPC, f"no space left on the disk for this file ({state})", str(target)) from error
         raise
+
+
+def check_target(path: Path) -> None:
+    """Refuse a path that is a folder, or lies in none.
+
+    Raises:
+        FileNotFoundError: the folder of ``path`` does not exist.
+        IsADirectoryError: ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file to write")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: the folder {path.parent} does not exist")
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -134,12 +134,12 @@ def create(
         check_count(path, written, num_points)
         if writer is None:  # no points, and no cloud that would have said which columns
             append(PointCloud(np.empty((0, 3))))
-        if writer is not None:
-            if written == 0:
-                writer.header.mins = writer.header.maxs = np.zeros(3)
-            if writer.header.evlrs:
-                writer.write_evlrs(writer.header.evlrs)
-            writer.close()
+        assert writer is not None
+        if written == 0:
+            writer.header.mins = writer.header.maxs = np.zeros(3)
+        if writer.header.evlrs:
+            writer.write_evlrs(writer.header.evlrs)
+        writer.close()
 
 
 # Reading

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from gridless.cloud import PointCloud
-from gridless.io import can_stream_to, read, write
+from gridless.io import can_stream_to, check_target, read, write
 from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
 from gridless.prediction.large import Scoring, StageProgress, bounds_of, predict_in_tiles, side_by_side
@@ -62,6 +62,7 @@ def predict_file(
     Raises:
         ReadError: the source is damaged.
         FileNotFoundError: the folder of the target does not exist.
+        IsADirectoryError: the target is a folder.
         ValueError: too little memory, what the model needs is not in the file, it labels whole objects, or the target's
             format cannot hold the names or numbers of the classes.
     """
@@ -121,8 +122,7 @@ def predict_file(
 
 def _check_writable(model: nn.Module, point: PointCloud, target: Path, probabilities: bool, confidence: bool) -> None:
     """Write a point once with each class beside the target: what cannot be written is noticed before the work."""
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    check_target(target)
     if not np.isfinite(point.positions).all():
         return  # refused with its file and row when the cloud is prepared
     labels = label_map(model)

@@ -20,6 +20,7 @@ from gridless.data import (
     TrainingCrops,
     hold_out_files,
     hold_out_strips,
+    require_points,
     unless_skipped,
 )
 from gridless.errors import ReadError
@@ -111,8 +112,7 @@ def _files(recipe: Recipe, data_set: DataSet, skip_bad: bool) -> tuple[Recipe, L
 
     def prepare(entry: TrainingFiles) -> PreparedCloud:
         cloud = data_set.prepare(Path(entry.files), recipe.inputs, recipe.labels, entry.variant)
-        if not len(cloud):
-            raise ReadError(entry.files, "no points to learn from")
+        require_points(cloud, Path(entry.files))
         return cloud
 
     used, training, validation = _opened(recipe.data, skip_bad, prepare)

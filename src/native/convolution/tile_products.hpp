@@ -80,11 +80,13 @@ GRIDLESS_INLINE void product_rows(int rows, int depth, const T* a, int64_t a_row
                                   int64_t b_row, T* c, int64_t c_row, bool accumulate, int tail) {
   if constexpr (ROWS > 0) {
     if (rows != ROWS) {
-      product_rows<T, ROWS - 1, VECTORS, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+      product_rows<T, ROWS - 1, VECTORS, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row,
+                                                           accumulate, tail);
     } else if constexpr (VECTORS > 2) {
       product_tile<T, ROWS, VECTORS, A_ROW, RECTIFIED>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
     } else {
-      product_tile_apart<T, ROWS, VECTORS, A_ROW, RECTIFIED>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+      product_tile_apart<T, ROWS, VECTORS, A_ROW, RECTIFIED>(depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
+                                                             tail);
     }
   }
 }
@@ -96,7 +98,8 @@ inline void product_columns(int rows, int depth, const T* a, int64_t a_row, int6
   while (rows > 0) {
     // The last two tiles are of about equal height: a last one of one row would leave the multipliers idle.
     const int height = rows <= kMost ? rows : rows >= 2 * kMost ? kMost : (rows + 1) / 2;
-    product_rows<T, kMost, VECTORS, A_ROW, RECTIFIED>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate, tail);
+    product_rows<T, kMost, VECTORS, A_ROW, RECTIFIED>(height, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
+                                                      tail);
     rows -= height;
     a += height * a_row;
     c += height * c_row;
@@ -111,8 +114,8 @@ inline void product(int rows, int columns, int depth, const T* a, int64_t a_row,
   constexpr int kLanesPerVector = kVectorLanes<T>;
   if constexpr (kMostTileVectors > 2) {
     for (constexpr int kWide = kMostTileVectors * kLanesPerVector; columns >= kWide; columns -= kWide) {
-      product_columns<T, kMostTileVectors, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row, accumulate,
-                                                  kLanesPerVector);
+      product_columns<T, kMostTileVectors, A_ROW, RECTIFIED>(rows, depth, a, a_row, a_depth, b, b_row, c, c_row,
+                                                             accumulate, kLanesPerVector);
       b += kWide;
       c += kWide;
     }

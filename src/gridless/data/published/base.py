@@ -119,7 +119,8 @@ def prepared_cloud(
     cloud: PointCloud, name: str, inputs: InputSettings, labels: LabelMap, variant: CloudVariant = _AS_IT_IS
 ) -> PreparedCloud:
     """A cloud as :meth:`DataSet.prepare` makes it of its file; ``name`` is that of the file in messages."""
-    cloud.require_finite(name)
+    if variant != _AS_IT_IS:
+        cloud.require_finite(name)
     try:
         cloud = variant.of(cloud)
     except ValueError as error:
