@@ -55,6 +55,14 @@ def test_what_cannot_be_converted():
         from_data(Data(x=torch.zeros(3, 1)))
     with pytest.raises(ValueError, match="column 'name' is <U1"):
         to_data(gl.PointCloud(np.zeros((2, 3)), {"name": np.array(["a", "b"])}))
+    with pytest.raises(ValueError, match="a column cannot be called 'origin'"):
+        to_data(gl.PointCloud(np.zeros((2, 3)), {"origin": np.zeros(2)}))
+
+
+def test_one_point_keeps_its_columns_and_gets_no_others():
+    back = from_data(to_data(gl.PointCloud([[6.2e6, 1.0, 2.0]], {"y": np.array([7])})))
+    assert back.positions.tolist() == [[6.2e6, 1.0, 2.0]]
+    assert {name: values.tolist() for name, values in back.columns.items()} == {"y": [7]}
 
 
 def test_without_pytorch_geometric(monkeypatch):

@@ -1,4 +1,4 @@
-"""Checks of tensor arguments that search, subsampling and pyramids share."""
+"""Checks of arguments that search, subsampling and pyramids share."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def check_batch(function: str, name: str, batch: Tensor | None, num_points: int)
         raise TypeError(f"{function}: {name} must be int64, got {batch.dtype}")
     if batch.shape != (num_points,):
         raise ValueError(f"{function}: {name} must have shape ({num_points},), got {tuple(batch.shape)}")
+
+
+def check_count(function: str, name: str, count: int) -> None:
+    """Raise TypeError or ValueError unless count is an int of at least 1."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{function}: {name} must be an int, got {type(count).__name__}")
+    if count < 1:
+        raise ValueError(f"{function}: {name} must be at least 1, got {count}")

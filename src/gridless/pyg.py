@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data
 
 _ORIGIN = "origin"
+_RESERVED = ("pos", _ORIGIN)
 
 
 def from_data(data: Data) -> PointCloud:
@@ -42,7 +43,7 @@ def from_data(data: Data) -> PointCloud:
     names = [
         name
         for name in data.keys()  # noqa: SIM118 a Data is no mapping
-        if name != "pos" and torch.is_tensor(data[name]) and data.is_node_attr(name)
+        if name not in _RESERVED and torch.is_tensor(data[name]) and data.is_node_attr(name)
     ]
     return PointCloud(positions, {name: data[name].detach().cpu().numpy() for name in names})
 
@@ -57,7 +58,7 @@ def to_data(cloud: PointCloud) -> Data:
 
     Raises:
         UnsupportedError: PyTorch Geometric is not installed.
-        ValueError: a column is of a kind that torch has no tensors of (text).
+        ValueError: a column is of a kind that torch has no tensors of (text), or called pos or origin.
 
     Example:
         >>> data = to_data(PointCloud([[6.2e6, 1.0], [6.2e6, 2.0]], {"y": np.array([0, 1])}))
@@ -68,6 +69,9 @@ def to_data(cloud: PointCloud) -> Data:
         from torch_geometric.data import Data
     except ImportError:
         raise UnsupportedError("to_data needs PyTorch Geometric: pip install torch_geometric") from None
+    for name in _RESERVED:
+        if name in cloud.columns:
+            raise ValueError(f"to_data: a column cannot be called {name!r}, which positions take; rename it first")
     origin = cloud.center()
     columns = {name: _tensor(name, values) for name, values in cloud.columns.items()}
     positions = torch.from_numpy(cloud.local_positions(origin))

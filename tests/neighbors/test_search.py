@@ -100,6 +100,9 @@ def test_density_of_a_line_and_of_copies():
     line = torch.arange(50.0)[:, None]
     assert torch.allclose(local_density(line, 4)[2:-2], torch.tensor(1.0))
     assert torch.isfinite(local_density(torch.ones(30, 3), 4)).all()
+    torch.testing.assert_close(local_density(line.double(), 3)[0].item(), 0.5, rtol=1e-14, atol=0)
+    with pytest.raises(ValueError, match="local_density: k must be at least 1, got 0"):
+        local_density(line, 0)
 
 
 @ways(["kdtree", "grid", "native"], [1, 3, 4, 5, 10])

@@ -135,3 +135,23 @@ def test_box_of_the_wrong_form():
         wrap_into_box(torch.zeros(3, 2), [1.0])
     with pytest.raises(ValueError, match="reach"):
         periodic_images(torch.zeros(3, 2), [1.0, 1.0], -1.0)
+
+
+def test_series_of_any_number_stay_apart():
+    times, series = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0, 2**62, 0])
+    assert rows_of(preceding(times, times, source_batch=series, query_batch=series)) == [[0], [1], [2, 0]]
+
+
+def test_images_of_double_positions_are_a_double_box_away():
+    positions = torch.tensor([[0.05], [9.9]], dtype=torch.float64)
+    images = periodic_images(positions, [10.1], 1.0)[1]
+    expected = torch.tensor([[9.9 - 10.1], [0.05], [9.9], [0.05 + 10.1]], dtype=torch.float64)
+    torch.testing.assert_close(images.sort(dim=0).values, expected, rtol=1e-15, atol=0)
+
+
+def test_wrapped_positions_lie_in_the_box():
+    generator = torch.Generator().manual_seed(0)
+    wrapped = wrap_into_box(torch.rand(100_000, 2, generator=generator) * 2000 - 1000, [0.3, math.inf])
+    assert 0 <= wrapped[:, 0].min()
+    assert wrapped[:, 0].max() <= torch.tensor(0.3)
+    assert wrapped[:, 1].min() < -900

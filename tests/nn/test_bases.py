@@ -106,3 +106,18 @@ def test_what_is_wrong_is_named():
         SplineGrid(2, 3, degree=4)
     with pytest.raises(ValueError, match="2 centers"):
         GaussianRadial(1, 1.0)
+
+
+@pytest.mark.parametrize("kernel_inputs", ["offset", "both"])
+def test_pair_features_beside_double_positions_and_in_a_narrow_layer(kernel_inputs):
+    torch.manual_seed(0)
+    conv = ContinuousConv(3, 4, dim=2, pair_features=2, kernel_inputs=kernel_inputs, scale=2.0)
+    features, sources, queries = (tensor.detach().float() for tensor in inputs())
+    rows = knn(sources, queries, 4)
+    attributes = torch.randn(rows.num_pairs, 2)
+    expected = conv(features, sources, queries, rows, pair_features=attributes)
+    double = conv(features, sources.double(), queries.double(), rows, pair_features=attributes)
+    torch.testing.assert_close(double, expected)
+    narrow = conv.bfloat16()(features.bfloat16(), sources, queries, rows, pair_features=attributes)
+    assert narrow.dtype == torch.bfloat16
+    torch.testing.assert_close(narrow.float(), expected, rtol=0.05, atol=0.05)

@@ -48,3 +48,13 @@ def test_density_weights_count_a_place_as_often_as_its_area():
             out = block(torch.ones(len(surface), 1), surface, surface, neighborhoods)[:, 0]
         thin, thick = out[positions[:, 0] < 0].sum(), out[positions[:, 0] > 0].sum()
         assert (thick / thin).item() == pytest.approx(expected, rel=tolerance)
+
+
+def test_density_weights_have_finite_second_derivatives():
+    torch.manual_seed(0)
+    positions = torch.rand(30, 3, requires_grad=True)
+    rows = knn(positions, positions, 6)
+    block = ConvBlock(2, 2, reduce="density", normalization="layer", activation="silu")
+    out = block(torch.ones(30, 2), positions, positions, rows)
+    (first,) = torch.autograd.grad(out.sum(), positions, create_graph=True)
+    assert torch.autograd.grad(first.square().sum(), positions)[0].isfinite().all()

@@ -111,3 +111,10 @@ def test_all_pairs_at_once_have_the_same_farthest(counts, bad):
         for function in (extents._farthest_without_blocks, extents._farthest_pair)
     )
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_float16_positions_whose_squares_do_not_fit():
+    positions = torch.tensor([[0.0], [300.0]], dtype=torch.float16)
+    out = support_extents(positions, positions, torch.tensor([0, 1]), torch.tensor([0, 2, 2]))
+    assert out.dtype == torch.float16
+    assert out.tolist() == [300.0, 0.0]

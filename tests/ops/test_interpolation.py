@@ -49,7 +49,7 @@ def test_derivatives_of_first_and_second_order():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("power", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("power", [0.1, 1.0, 2.0, 4.0])
 def test_a_query_on_a_source_takes_its_value(dtype, power):
     features, sources = (
         torch.tensor([[1.0], [20.0], [300.0]], dtype=dtype),
@@ -107,3 +107,12 @@ def test_other_clouds_do_not_matter():
     together = knn(coarse, fine, 3, torch.arange(6) // 3, torch.arange(20) // 10)
     expected = interpolate(features[:3], coarse[:3], fine[:10], alone.indices, alone.offsets)
     assert torch.equal(interpolate(features, coarse, fine, together.indices, together.offsets)[:10], expected)
+
+
+@pytest.mark.parametrize("unit", [300.0, 0.002])
+def test_float16_positions_whose_squares_do_not_fit(unit):
+    features, sources = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [1.0]]) * unit
+    query, rows = torch.tensor([[-0.25]]) * unit, (torch.tensor([0, 1]), torch.tensor([0, 2]))
+    half = [tensor.half() for tensor in (sources, query)]
+    expected = interpolate(features, *(tensor.float() for tensor in half), *rows)
+    torch.testing.assert_close(interpolate(features, *half, *rows), expected)

@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
+import gridless as gl
+from gridless.errors import UnsupportedError
+from gridless.ops.pooling import pool
 from gridless.ops.registration import Operator, operator
 
 RUN = """
@@ -37,3 +41,13 @@ def test_a_compiled_function_runs_an_operator_as_it_is():
     assert compiled(torch.ones(2)).tolist() == [3.0, 3.0]
     assert seen == [False]
     torch.library.opcheck(double.overload, (torch.ones(2),))
+
+
+def test_forward_derivatives_are_refused_rather_than_zero():
+    points = torch.rand(20, 3)
+    layer, rows = gl.nn.ContinuousConv(2, 4, dim=3), gl.knn(points, points, 4)
+    features = torch.rand(20, 2)
+    with pytest.raises(UnsupportedError, match="no forward derivatives"):
+        torch.func.jvp(lambda values: layer(values, points, points, rows), (features,), (torch.ones(20, 2),))
+    with pytest.raises(UnsupportedError, match="no forward derivatives"):
+        torch.func.jacfwd(lambda values: pool(values, rows.indices, rows.offsets, "mean"))(features)

@@ -82,3 +82,9 @@ def test_bfloat16_sums_are_rounded_once():
     out = weighted_sum(features, third, torch.tensor([0, 1, 2]), torch.tensor([0, 3]))
     assert out.dtype == torch.bfloat16
     assert out.item() == 1.0
+
+
+def test_weights_of_no_channels_have_no_gradient():
+    weights = torch.ones(4, requires_grad=True)
+    out = weighted_sum(torch.zeros(4, 0), weights, torch.arange(4), torch.tensor([0, 4]))
+    assert torch.autograd.grad(out.sum(), weights)[0].tolist() == [0.0] * 4

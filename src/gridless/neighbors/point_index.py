@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gridless.arguments import check_batch, check_positions
+from gridless.arguments import check_batch, check_count, check_positions
 from gridless.native import choose
 from gridless.neighbors import kdtree, reference
 from gridless.neighbors.grid import LARGEST_DIM, SearchGrid
@@ -55,10 +55,7 @@ class PointIndex:
 
     def knn(self, query_positions: Tensor, k: int, query_batch: Tensor | None = None) -> Neighborhoods:
         """As :func:`gridless.neighbors.knn`."""
-        if isinstance(k, bool) or not isinstance(k, int):
-            raise TypeError(f"{self._function}: k must be an int, got {type(k).__name__}")
-        if k < 1:
-            raise ValueError(f"{self._function}: k must be at least 1, got {k}")
+        check_count(self._function, "k", k)
         return self._search(query_positions, k, None, query_batch)
 
     def within_radius(
@@ -71,8 +68,8 @@ class PointIndex:
         """As :func:`gridless.neighbors.within_radius`."""
         if not (radius > 0 and math.isfinite(radius)):
             raise ValueError(f"{self._function}: radius must be positive and finite, got {radius}")
-        if max_neighbors is not None and max_neighbors < 1:
-            raise ValueError(f"{self._function}: max_neighbors must be at least 1 or None, got {max_neighbors}")
+        if max_neighbors is not None:
+            check_count(self._function, "max_neighbors", max_neighbors)
         return self._search(query_positions, max_neighbors, float(radius), query_batch)
 
     def _search(self, query: Tensor, k: int | None, radius: float | None, query_batch: Tensor | None) -> Neighborhoods:

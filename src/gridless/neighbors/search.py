@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from gridless.arguments import check_count
 from gridless.neighbors.neighborhoods import Neighborhoods
 from gridless.neighbors.point_index import PointIndex
 
@@ -107,6 +108,7 @@ def local_density(positions: Tensor, k: int = 16, batch: Tensor | None = None) -
         >>> local_density(torch.tensor([[0.0], [1.0], [2.0]]), k=2).tolist()
         [0.5, 1.0, 0.5]
     """
+    check_count("local_density", "k", k)
     neighborhoods = knn(positions, positions, k + 1, batch, batch)
     exact = positions.detach().to(torch.float64)
     num_points, dim = exact.shape
@@ -121,6 +123,6 @@ def local_density(positions: Tensor, k: int = 16, batch: Tensor | None = None) -
     smallest = torch.where(torch.isfinite(smallest), smallest, 1.0)
     distance = torch.where(distance > 0, distance, smallest[cloud])
     log_volume = dim / 2 * math.log(math.pi) - math.lgamma(dim / 2 + 1) + dim * distance.log()
-    density = torch.where(others > 0, (others.clamp(min=1).log() - log_volume).exp(), 1.0)
+    density = torch.where(others > 0, (others.clamp(min=1).to(torch.float64).log() - log_volume).exp(), 1.0)
     limits = torch.finfo(positions.dtype)
     return density.clamp(limits.tiny, limits.max).to(positions.dtype)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gridless.arguments import check_batch, check_positions
+from gridless.arguments import check_batch, check_count, check_positions
 from gridless.neighbors.neighborhoods import Neighborhoods
 
 _PAIRS_PER_BLOCK = 1 << 19
@@ -114,8 +114,8 @@ def preceding(
         raise ValueError(f"preceding: source_times must be [N] and query_times [M], got shapes {shapes}")
     check_positions("preceding", "source_times", source_times[:, None])
     check_positions("preceding", "query_times", query_times[:, None])
-    if k is not None and k < 1:
-        raise ValueError(f"preceding: k must be at least 1, got {k}")
+    if k is not None:
+        check_count("preceding", "k", k)
     if duration is not None and not duration >= 0:
         raise ValueError(f"preceding: duration must not be negative, got {duration}")
     if (source_batch is None) != (query_batch is None):
@@ -127,8 +127,9 @@ def preceding(
     distinct, ranks = torch.unique(torch.cat([source, query, earliest]), return_inverse=True)
     source_key, query_key, earliest_key = ranks.split([len(source), len(query), len(query)])
     if source_batch is not None and query_batch is not None:
-        source_key = source_key + source_batch * len(distinct)
-        query_key, earliest_key = (key + query_batch * len(distinct) for key in (query_key, earliest_key))
+        series = torch.unique(torch.cat([source_batch, query_batch]), return_inverse=True)[1] * len(distinct)
+        source_key = source_key + series[: len(source)]
+        query_key, earliest_key = (key + series[len(source) :] for key in (query_key, earliest_key))
     by_time, order = source_key.sort(stable=True)
     stops = torch.searchsorted(by_time, query_key, right=True)
     begins = torch.searchsorted(by_time, earliest_key)
@@ -206,11 +207,11 @@ def periodic_images(positions: Tensor, box: Sequence[float], reach: float) -> tu
         if math.isinf(side):
             continue
         farthest = math.ceil(reach / side)
-        shifts = torch.arange(-farthest, farthest + 1, device=positions.device)
-        coordinates = images.detach()[:, axis] + (shifts * side)[:, None]
+        shifts = side * torch.arange(-farthest, farthest + 1, dtype=positions.dtype, device=positions.device)
+        coordinates = images.detach()[:, axis] + shifts[:, None]
         shift, kept = ((coordinates >= -reach) & (coordinates <= side + reach)).nonzero(as_tuple=True)
         offsets = torch.zeros_like(images[kept])
-        offsets[:, axis] = shifts[shift] * side
+        offsets[:, axis] = shifts[shift]
         indices, images = indices[kept], images[kept] + offsets
     return indices, images
 
@@ -236,8 +237,8 @@ def wrap_into_box(positions: Tensor, box: Sequence[float]) -> Tensor:
             f"wrap_into_box: box must be {positions.shape[1]} positive lengths, one for each axis, got {list(box)}"
         )
     sides = positions.new_tensor(list(box))
-    whole = torch.where(sides.isinf(), 0.0, (positions.detach() / sides).floor())
-    return positions - whole * torch.where(sides.isinf(), 0.0, sides)
+    open_axes = sides.isinf()
+    return torch.where(open_axes, positions, positions.remainder(sides.masked_fill(open_axes, 1.0)))
 
 
 def _runs(values: Tensor, begins: Tensor, stops: Tensor) -> Neighborhoods:

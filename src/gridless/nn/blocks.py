@@ -12,6 +12,7 @@ from gridless.neighbors import Neighborhoods
 from gridless.nn.bases import KernelBasis
 from gridless.nn.continuous_conv import ContinuousConv
 from gridless.nn.normalization import normalization_layer
+from gridless.ops.extents import support_extents
 
 # In units of a layer's scale, for copies of one point.
 _SMALLEST_SUPPORT = 1e-2
@@ -241,9 +242,7 @@ class InvertedBlock(nn.Module):
 
 def _surface_density(positions: Tensor, neighborhoods: Neighborhoods) -> Tensor:
     """1 / r^(D - 1) at each point [N], r the distance of the farthest point of its support: points lie on surfaces."""
-    queries = neighborhoods.query_indices()
-    distances = (positions[queries] - positions[neighborhoods.indices]).norm(dim=1)
-    radii = positions.new_zeros(len(positions)).scatter_reduce(0, queries, distances, "amax")
+    radii = support_extents(positions, positions, neighborhoods.indices, neighborhoods.offsets)
     return radii.clamp(min=_SMALLEST_SUPPORT) ** (1 - positions.shape[1])
 
 

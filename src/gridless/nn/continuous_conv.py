@@ -15,6 +15,7 @@ from gridless.nn.bases import KernelBasis
 from gridless.ops.convolution import continuous_conv
 from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel, PairInputs
+from gridless.ops.dtypes import compute_dtype
 
 _INPUTS_PER_AXIS = {"offset": 1, "positions": 2, "both": 3}
 
@@ -200,8 +201,15 @@ class ContinuousConv(nn.Module):
             sources, queries = self._lifted(sources, queries)
         elif isinstance(neighborhoods, Neighborhoods):
             seen_sources, seen_queries = self._lifted(sources, queries)
-            seen = seen_queries[neighborhoods.query_indices()] - seen_sources[neighborhoods.indices]
-            phi = BASES[basis].evaluate(torch.cat([seen, pair_features], dim=1), basis_parameters)
+            dtype = compute_dtype(features)
+            pairs_seen = PairInputs(
+                source_positions=seen_sources[neighborhoods.indices],
+                query_positions=seen_queries[neighborhoods.query_indices()],
+                extents=None,
+                basis_values=None,
+            )
+            z = torch.cat([pairs_seen.relative_positions(dtype), pair_features.to(dtype)], dim=1)
+            phi = BASES[basis].evaluate(z, [parameter.to(dtype) for parameter in basis_parameters])
             basis, basis_parameters = GIVEN, [phi]
 
         def convolve(queries: Tensor, rows: Neighborhoods, extents: Tensor | float | None) -> Tensor:

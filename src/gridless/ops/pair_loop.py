@@ -67,7 +67,7 @@ def sum_over_sources(rows: Tensor, weights: Tensor, indices: Tensor, offsets: Te
 
 def dots_of_pairs(rows: Tensor, features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """Σ_c g_{i(e)c} f_{j(e)c} of each pair, [E] in float32 or float64."""
-    dots = torch.empty(len(indices), dtype=compute_dtype(features))
+    dots = torch.zeros(len(indices), dtype=compute_dtype(features))
     ones = torch.ones_like(dots)
     _run(features, ones, indices, offsets, len(features), row_values=rows.to(dots.dtype), grad_phi=dots)
     return dots

@@ -8,6 +8,9 @@ from functools import partial, update_wrapper
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
+from torch.autograd import forward_ad
+
+from gridless.errors import UnsupportedError
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -39,8 +42,22 @@ class Operator(Generic[_Arguments, _Result]):
         self.overload = getattr(getattr(torch.ops, _NAMESPACE), name).default
 
     def __call__(self, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        if not torch.compiler.is_compiling():
+            self._refuse_tangents(*arguments, *options.values())
         result: _Result = self.overload(*arguments, **options)
         return result
+
+    def _refuse_tangents(self, *values: object) -> None:
+        """UnsupportedError for forward derivatives, which torch would take to be zero."""
+        if getattr(forward_ad, "_current_level", 0) < 0:  # only to save time: outside of forward differentiation
+            return
+        for value in values:
+            for tensor in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+                    raise UnsupportedError(
+                        f"{self.qualified_name} has no forward derivatives (torch.func.jvp, jacfwd); take gradients "
+                        f"(torch.autograd.grad), which can be differentiated again"
+                    )
 
     def register_fake(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorate the function that makes an empty result from inputs without data."""

@@ -25,6 +25,21 @@ class RowBlock:
     padding: Tensor | None
 
 
+def check_rows(function: str, indices: Tensor, offsets: Tensor, num_sources: int) -> None:
+    """Raise ValueError, naming the function, for rows that do not cover all pairs in order or name absent sources.
+
+    On a GPU nothing is checked, since the check would wait for it.
+    """
+    if offsets.device.type != "cpu":
+        return
+    if int(offsets[0]) != 0 or int(offsets[-1]) != indices.numel() or bool((offsets.diff() < 0).any()):
+        raise ValueError(f"{function}: offsets must ascend from 0 to the number of pairs, {indices.numel()}")
+    if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < num_sources):
+        raise ValueError(
+            f"{function}: indices must lie in [0, {num_sources}), got {int(indices.min())} to {int(indices.max())}"
+        )
+
+
 def row_blocks(offsets: Tensor, max_pairs: int, max_rows: int) -> Iterator[RowBlock]:
     """Cut all non-empty rows into blocks of at most ``max_rows`` rows and about ``max_pairs`` slots.
 

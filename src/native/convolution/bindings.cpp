@@ -237,6 +237,11 @@ class BoundPairLoop {
   bool started_ = false;
 };
 
+// Arrays that are written to: a copy of another layout or type, which nanobind would make of inputs, would be lost.
+auto written(const char* name) { return nb::arg(name).noconvert(); }
+
+auto maybe_written(const char* name) { return written(name).none(); }
+
 template <class T>
 void bind(nb::module_& module, const char* name) {
   using Loop = BoundPairLoop<T>;
@@ -254,16 +259,17 @@ void bind(nb::module_& module, const char* name) {
       .def("set_window", &Loop::set_window, nb::arg("window"), nb::arg("parameter"), nb::arg("extents"),
            nb::arg("extents_of_rows"))
       .def("cut_into_blocks", &Loop::cut_into_blocks, nb::arg("max_rows"), nb::arg("max_slots"))
-      .def("want", &Loop::want, nb::arg("columns").none() = nb::none(), nb::arg("row_positions").none() = nb::none(),
-           nb::arg("column_positions").none() = nb::none(), nb::arg("row_extents").none() = nb::none(),
-           nb::arg("column_extents").none() = nb::none(), nb::arg("layers") = std::vector<Array<T>>{},
-           nb::arg("weight").none() = nb::none(), nb::arg("depthwise").none() = nb::none(), nb::arg("window").none() = nb::none(), nb::arg("phi") = false)
+      .def("want", &Loop::want, maybe_written("columns") = nb::none(), maybe_written("row_positions") = nb::none(),
+           maybe_written("column_positions") = nb::none(), maybe_written("row_extents") = nb::none(),
+           maybe_written("column_extents") = nb::none(), written("layers") = std::vector<Array<T>>{},
+           maybe_written("weight") = nb::none(), maybe_written("depthwise") = nb::none(),
+           maybe_written("window") = nb::none(), nb::arg("phi") = false)
       .def("workspace_bytes", &Loop::workspace_bytes)
-      .def("start", &Loop::start, nb::arg("workspace"))
+      .def("start", &Loop::start, written("workspace"))
       .def("run", &Loop::run, nb::arg("first_row"), nb::arg("last_row"), nb::arg("phi").none() = nb::none(),
-           nb::arg("grad_phi").none() = nb::none(), nb::arg("row_values").none() = nb::none(),
-           nb::arg("row_sums").none() = nb::none())
-      .def("find_largest", &Loop::find_largest, nb::arg("places"))
+           maybe_written("grad_phi") = nb::none(), nb::arg("row_values").none() = nb::none(),
+           maybe_written("row_sums") = nb::none())
+      .def("find_largest", &Loop::find_largest, written("places"))
       .def("finish", &Loop::finish);
 }
 
@@ -280,7 +286,7 @@ void bind_rows(nb::module_& module) {
         if (!transpose_rows(columns.data(), num_pairs, num_columns, order.data(), offsets.data()))
           throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
       },
-      nb::arg("columns"), nb::arg("num_columns"), nb::arg("order"), nb::arg("offsets"));
+      nb::arg("columns"), nb::arg("num_columns"), written("order"), written("offsets"));
   module.def(
       "order_along_curve",
       [](nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu> positions, WritableIndex order) {
@@ -293,7 +299,7 @@ void bind_rows(nb::module_& module) {
         if (wide) order_along_curve(static_cast<const double*>(positions.data()), num_rows, dim, order.data());
         else order_along_curve(static_cast<const float*>(positions.data()), num_rows, dim, order.data());
       },
-      nb::arg("positions"), nb::arg("order"));
+      nb::arg("positions"), written("order"));
   module.def(
       "reorder_rows",
       [](Index offsets, Index columns, Index order, WritableIndex new_offsets, WritableIndex new_columns,
@@ -309,7 +315,7 @@ void bind_rows(nb::module_& module) {
         reorder_rows(offsets.data(), columns.data(), num_rows, order.data(), new_offsets.data(), new_columns.data(),
                      num_threads);
       },
-      nb::arg("offsets"), nb::arg("columns"), nb::arg("order"), nb::arg("new_offsets"), nb::arg("new_columns"),
+      nb::arg("offsets"), nb::arg("columns"), nb::arg("order"), written("new_offsets"), written("new_columns"),
       nb::arg("num_threads"));
 }
 

@@ -1,5 +1,7 @@
 """Derivatives of first, second and third order by finite differences, and second order against the reference."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -132,3 +134,19 @@ def test_support_of_extent_zero_has_finite_derivatives(window, dtype, impl, make
     assert first[0].abs().max() > 0
     for name, *gradients in zip(case.tensors, first, second, strict=True):
         assert all(gradient.isfinite().all() for gradient in gradients), name
+
+
+def test_threads_take_second_derivatives_side_by_side(impl, make_case):
+    if impl == "triton":
+        pytest.skip("Triton's interpreter is of one thread")
+    def second_derivatives(seed):
+        case = make_case(seed=seed, basis="mlp_silu")
+        positions = case.tensors["source_positions"]
+        (first,) = torch.autograd.grad(case.run(impl).square().sum(), positions, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), positions)[0]
+
+    expected = [second_derivatives(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            for value, want in zip(threads.map(second_derivatives, range(4)), expected, strict=True):
+                torch.testing.assert_close(value, want, rtol=1e-12, atol=0)

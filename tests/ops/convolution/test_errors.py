@@ -56,6 +56,8 @@ WRONG_VALUES = {
     "given values of other E": ({"basis_parameters": [torch.ones(E + 1, H)]}, "[E = 4, H = 8], got [(5, 8)]"),
     "given values of other H": ({"basis_parameters": [torch.ones(E, H + 1)]}, "[E = 4, H = 8], got [(4, 9)]"),
     "window": ({"window": "box"}, "window must be one of none, gaussian, polynomial, got 'box'"),
+    "gaussian window without its width": ({"window": "gaussian"}, "'gaussian' takes 1 window_parameters, got 0"),
+    "no channels": ({"weight": torch.ones(H, C_IN, 0)}, "at least one number, got shape (8, 6, 0)"),
     "reduce": ({"reduce": "max"}, "reduce must be one of mean, sum, density, got 'max'"),
     "density for a mean": ({"density": torch.ones(N)}, "density goes with reduce='density' and only with it"),
     "no density": ({"reduce": "density"}, "density goes with reduce='density' and only with it"),
@@ -85,6 +87,23 @@ def test_wrong_values(name):
         continuous_conv(**arguments(**changes))
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"offsets": torch.tensor([0, 2, 1, 4])},
+        {"offsets": torch.tensor([1, 2, 3, 4])},
+        {"offsets": torch.tensor([0, 1, 2, 3])},
+        {"indices": torch.tensor([0, 1, -1, 2])},
+        {"indices": torch.tensor([0, 1, N, 2])},
+    ],
+)
+def test_broken_rows(rows, impl):
+    if impl == "triton":
+        pytest.skip("on a GPU nothing waits to check rows")
+    with pytest.raises(ValueError, match="continuous_conv: (offsets must ascend|indices must lie in)"):
+        continuous_conv(**arguments(**rows), impl=impl)
+
+
 @pytest.mark.parametrize("name", WRONG_TYPES)
 def test_wrong_dtypes(name):
     value, message = WRONG_TYPES[name]
@@ -106,7 +125,8 @@ def test_a_basis_is_registered_once(name):
 
 @pytest.fixture
 def linear_basis():
-    register_basis("test_linear", lambda z, parameters: z @ parameters[0])
+    # Transposed, as a basis may leave φ.
+    register_basis("test_linear", lambda z, parameters: (parameters[0].T @ z.T).T)
     yield "test_linear"
     del BASES["test_linear"]
 
@@ -114,8 +134,12 @@ def linear_basis():
 def test_a_registered_basis_is_used_by_every_implementation(linear_basis, impl, assert_same):
     generator = torch.Generator().manual_seed(0)
     matrix, queries = torch.randn(D, H, generator=generator), torch.rand(M, D, generator=generator)
+    matrix.requires_grad_()
     changed = arguments(basis=linear_basis, basis_parameters=[matrix], query_positions=queries)
     out = continuous_conv(**changed, impl=impl, reduce="sum")
     # Every source is at 1, every feature and weight is 1, and the rows have 1, 0 and 3 pairs.
     expected = torch.tensor([1, 0, 3])[:, None] * ((queries - 1) @ matrix).sum(dim=1, keepdim=True) * C_IN
-    assert_same({"output": out}, {"output": expected.expand(-1, C_OUT)}, 1e-5)
+    expected = expected.expand(-1, C_OUT)
+    probe = torch.randn(M, C_OUT, generator=generator)
+    gradient, wanted = (torch.autograd.grad((values * probe).sum(), matrix)[0] for values in (out, expected))
+    assert_same({"output": out, "matrix": gradient}, {"output": expected, "matrix": wanted}, 1e-5)

@@ -13,7 +13,7 @@ from gridless.ops.convolution import reference
 from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.operator import continuous_conv_op
-from gridless.ops.convolution.windows import NO_WINDOW, WINDOWS
+from gridless.ops.convolution.windows import NO_WINDOW, PARAMETER_COUNTS
 from gridless.ops.extents import support_extents
 
 IMPLEMENTATIONS = ("auto", "reference", "blocked", "native", "triton")
@@ -94,7 +94,8 @@ def continuous_conv(
         ...                 basis="given", basis_parameters=[phi]).tolist()
         [[2.0], [6.0], [0.0]]
     """
-    _check(features, source_positions, query_positions, indices, offsets, weight, basis, basis_parameters, window)
+    _check(features, source_positions, query_positions, indices, offsets, weight, basis, basis_parameters)
+    _check_window(window, window_parameters)
     if reduce not in REDUCTIONS:
         raise ValueError(f"continuous_conv: reduce must be one of {', '.join(REDUCTIONS)}, got {reduce!r}")
     if (density is not None) != (reduce == "density"):
@@ -176,7 +177,6 @@ def _check(
     weight: Tensor,
     basis: str,
     basis_parameters: Sequence[Tensor],
-    window: str,
 ) -> None:
     """Raise for whatever can be told from shapes, dtypes and names alone."""
     ranks = {"features": (features, 2), "source_positions": (source_positions, 2), "offsets": (offsets, 1)}
@@ -210,6 +210,8 @@ def _check(
             f"continuous_conv: weight must be [H, C_in, C_out] or [H, C_in] with C_in = {features.shape[1]} as in "
             f"features, got shape {tuple(weight.shape)}"
         )
+    if weight.numel() == 0:
+        raise ValueError(f"continuous_conv: weight must have at least one number, got shape {tuple(weight.shape)}")
     if basis != GIVEN and basis not in BASES:
         raise ValueError(f"continuous_conv: basis must be one of {', '.join([GIVEN, *BASES])}, got {basis!r}")
     if basis == GIVEN and (len(basis_parameters) != 1 or basis_parameters[0].shape != (indices.shape[0], len(weight))):
@@ -217,5 +219,12 @@ def _check(
         raise ValueError(
             f"continuous_conv: basis 'given' takes one tensor [E = {indices.shape[0]}, H = {len(weight)}], got {shapes}"
         )
-    if window != NO_WINDOW and window not in WINDOWS:
-        raise ValueError(f"continuous_conv: window must be one of {', '.join([NO_WINDOW, *WINDOWS])}, got {window!r}")
+
+
+def _check_window(window: str, parameters: Sequence[Tensor]) -> None:
+    if window not in PARAMETER_COUNTS:
+        raise ValueError(f"continuous_conv: window must be one of {', '.join(PARAMETER_COUNTS)}, got {window!r}")
+    if len(parameters) != PARAMETER_COUNTS[window]:
+        raise ValueError(
+            f"continuous_conv: window {window!r} takes {PARAMETER_COUNTS[window]} window_parameters, got {len(parameters)}"
+        )

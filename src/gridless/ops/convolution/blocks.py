@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import Slots
-from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
+from gridless.ops.rows import check_rows, pair_rows, row_blocks, transposed_rows
 from gridless.ops.workspace import BLOCK_ELEMENTS
 
 
@@ -37,6 +37,7 @@ class Block(Slots):
 
 def blocks(problem: Problem, rows_are_queries: bool) -> Iterator[Block]:
     """All pairs of a problem, each once, by rows of queries or by rows of sources."""
+    check_rows("continuous_conv", problem.indices, problem.offsets, len(problem.features))
     width = problem.weight.shape[0]
     col_channels = problem.weight.shape[1] if rows_are_queries else problem.weight.shape[-1]
     max_rows = max(1, BLOCK_ELEMENTS // (width * (1 if problem.depthwise else col_channels)))

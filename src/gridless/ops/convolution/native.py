@@ -190,7 +190,7 @@ class _Sweep:
         num_rows = len(offsets) - 1
         if not self.fused or len(self.problem.features) * row_bytes <= _CACHE_BYTES or indices.numel() == 0:
             return None
-        rows = torch.linspace(0, num_rows - 2, _SAMPLED_ROWS).long().clamp_min(0)
+        rows = torch.linspace(0, num_rows - 2, _SAMPLED_ROWS, dtype=torch.float64).long().clamp_min(0)
         first, second = (indices[offsets[row].clamp_max(len(indices) - 1)] for row in (rows, rows + 1))
         if int((first - second).abs().median()) * row_bytes <= _CACHE_BYTES // 16:
             return None
@@ -266,7 +266,8 @@ class _Block:
             return
         slots = sweep.slots(self.first_row, self.last_row)
         phi, pull_back = phi_and_pull_back(sweep.problem, slots, self._behind_phi)
+        phi = phi.detach().contiguous()
         grad_phi = torch.empty_like(phi) if self._behind_phi else None
-        sweep.loop.run(self.first_row, self.last_row, phi=phi.detach().contiguous(), grad_phi=grad_phi, **arrays)
+        sweep.loop.run(self.first_row, self.last_row, phi=phi, grad_phi=grad_phi, **arrays)
         if grad_phi is not None:
             add_rows(self._totals, pull_back(grad_phi), slots, sweep.problem.kernel.basis)

@@ -11,7 +11,7 @@ from torch import Tensor
 from gridless.ops.convolution.basis import GIVEN
 from gridless.ops.convolution.kernel import Kernel, PairInputs
 from gridless.ops.dtypes import compute_dtype
-from gridless.ops.rows import pair_rows
+from gridless.ops.rows import check_rows, pair_rows
 
 
 def convolve(
@@ -26,6 +26,7 @@ def convolve(
 ) -> Tensor:
     """The sum in ``compute_dtype``; arguments as in ``api``; needs memory for E · C_in · C_out numbers."""
     dtype = compute_dtype(features)
+    check_rows("continuous_conv", indices, offsets, len(features))
     rows = pair_rows(offsets, indices.numel())
     pairs = PairInputs(
         source_positions=source_positions[indices],
@@ -34,7 +35,8 @@ def convolve(
         basis_values=kernel.basis_parameters[0] if kernel.basis == GIVEN else None,
     )
     phi = kernel.to(dtype).evaluate(pairs, dtype)
-    pair_features = features[indices].to(dtype)
+    # Widened first, so that gradients of sources in many pairs are added up wide as well.
+    pair_features = features.to(dtype)[indices]
     if weight.ndim == 3:
         kernels = torch.einsum("eh,hco->eco", phi, weight.to(dtype))
         messages = torch.einsum("eco,ec->eo", kernels, pair_features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,9 @@ from gridless.ops.convolution.problem import Problem
 from gridless.ops.dtypes import compute_dtype
 
 PullBack = Callable[[Tensor], dict[str, Tensor]]
+
+# Levels of forward differentiation are counted for the whole process: one thread at a time.
+_forward_level = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ def _phi(problem: Problem, slots: Slots, inputs: Mapping[str, Tensor]) -> Tensor
     def phi_of(values: dict[str, Tensor]) -> Tensor:
         return evaluate_phi(kernel, {**inputs, **values}, dtype)
 
-    derivative: Tensor = torch.func.jvp(phi_of, ({name: inputs[name] for name in directions},), (directions,))[1]
+    with _forward_level:
+        derivative: Tensor = torch.func.jvp(phi_of, ({name: inputs[name] for name in directions},), (directions,))[1]
     return derivative
 
 

@@ -26,3 +26,6 @@ def _polynomial(u: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 #: "none" is the hard support itself (w = 1 on every pair) and needs no function.
 WINDOWS: dict[str, WindowFunction] = {"gaussian": _gaussian, "polynomial": _polynomial}
 NO_WINDOW = "none"
+
+#: How many parameters each takes.
+PARAMETER_COUNTS = {NO_WINDOW: 0, "gaussian": 1, "polynomial": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gridless.ops.dtypes import compute_dtype
 from gridless.ops.rows import pair_rows
 from gridless.ops.weighted_sum import weighted_sum
 
@@ -37,16 +38,20 @@ def interpolate(
     """
     num_rows = query_positions.shape[0]
     rows = pair_rows(offsets, indices.shape[0])
-    offsets_of_pairs = query_positions.index_select(0, rows) - source_positions.index_select(0, indices)
+    # Squares of float16 overflow beyond 256.
+    sources, queries = (tensor.to(compute_dtype(tensor)) for tensor in (source_positions, query_positions))
+    offsets_of_pairs = queries.index_select(0, rows) - sources.index_select(0, indices)
     squared = offsets_of_pairs.square().sum(dim=1)
-    # Relative to the row's nearest source, so that tiny and huge units neither overflow nor vanish. The quotient of
-    # weights does not depend on it, so it needs no gradient.
+    # Relative to the row's nearest source, so that no power of a distance overflows or vanishes. The quotient of weights
+    # does not depend on it, so it needs no gradient.
     nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared.detach(), "amin")
     smallest = torch.finfo(squared.dtype).tiny
-    relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest).index_select(0, rows)
+    nearest = nearest.index_select(0, rows)
+    relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest)
     weights = relative.pow(-0.5 * power)
-    # Beside a source that the query sits on, the others' weights would be denormal numbers: they change no sum, but
-    # products with such sums take a hundred times as long.
-    weights = weights.masked_fill(weights < torch.finfo(weights.dtype).eps ** 2, 0.0)
+    # Beside a source that the query sits on, the others have no weight. Nor may it be a denormal number, which changes no
+    # sum, but products with such sums take a hundred times as long.
+    without = (weights < torch.finfo(weights.dtype).eps ** 2) | ((nearest == 0) & (squared > 0))
+    weights = weights.masked_fill(without, 0.0)
     totals = weights.new_zeros(num_rows).index_add(0, rows, weights)
     return weighted_sum(features, weights / totals.index_select(0, rows), indices, offsets)
