@@ -1,6 +1,7 @@
 """From files to a trained model to a labelled file, through the command line."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -144,6 +145,47 @@ def test_resuming_a_finished_training_changes_nothing(run, job_folder):
 def test_a_run_is_not_overwritten_by_accident(run, job_folder, capsys):
     assert main(["train", str(job_folder / "recipe.yaml"), "--output", str(run)]) == 2
     assert "already holds a training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--inputs.voxel_size", "1.5"], "was begun with other inputs and cannot be continued with these"),
+        (["--network.config.channels", "[8, 32]"], "was begun with other network"),
+        (["--labels.classes", "{other: [2], ground: [6]}"], "was begun with other labels"),
+        (["--schedule.steps", "10"], "has done 30 steps, more than schedule.steps: 10"),
+    ],
+)
+def test_another_training_does_not_continue_a_run(run, job_folder, capsys, change, message):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(["train", str(job_folder / "recipe.yaml"), "--output", str(run), "--resume", *change]) == 2
+    assert message in words_of(capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_trained_model_without_checkpoints_is_not_overwritten(run, job_folder, capsys):
+    copy = job_folder / "slim"
+    copy.mkdir()
+    shutil.copy(run / "model.safetensors", copy)
+    assert main(["train", str(job_folder / "recipe.yaml"), "--output", str(copy)]) == 2
+    assert "already holds a trained model" in words_of(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["num_classes", "7"], "network.config.num_classes follows from labels.classes; leave it out"),
+        (["channels", "8"], "channels must be a list, each item a whole number, got 8"),
+        (["channels", "[8, 0]"], "channels must name at least one width, each from 1 on, got [8, 0]"),
+        (["num_neighbors", "abc"], "num_neighbors must be a whole number, got 'abc'"),
+        (["dim", "2"], "network.config: the data has 3 dimensions, dim is 2"),
+    ],
+)
+def test_a_network_that_cannot_be_built(job_folder, capsys, change, message):
+    words = ["train", str(job_folder / "recipe.yaml"), "--output", str(job_folder / "never")]
+    assert main([*words, f"--network.config.{change[0]}", change[1]]) == 2
+    assert message in words_of(capsys.readouterr().err)
+    assert not (job_folder / "never").exists()
 
 
 def test_diverged_training_says_so(job_folder, capsys):

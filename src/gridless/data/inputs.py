@@ -36,7 +36,7 @@ class FeatureSettings:
             of one value a point.
 
     Raises:
-        ValueError: a scale of zero, or options that the feature does not take.
+        ValueError: a scale of zero, limits in the wrong order, or options that the feature does not take.
     """
 
     name: str
@@ -51,10 +51,14 @@ class FeatureSettings:
     def __post_init__(self) -> None:
         if self.scale == 0:
             raise ValueError(f"feature {self.name!r}: scale must not be 0")
+        if self.limits is not None and not self.limits[0] < self.limits[1]:
+            raise ValueError(f"feature {self.name!r}: limits must be a smaller and a larger value, got {self.limits}")
         known = COMPUTED_FEATURES[self.name].options if self.name in COMPUTED_FEATURES else ()
-        for option in self.options:
+        for option, value in self.options.items():
             if option not in known:
                 raise ValueError(f"feature {self.name!r}: unknown option {unknown_name(option, known)}")
+            if not 0 < value < math.inf:
+                raise ValueError(f"feature {self.name!r}: {option} must be positive and finite, got {value}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -145,8 +149,8 @@ class InputSettings:
         if not self.features:
             raise ValueError("features must name at least one feature; 'constant' if geometry alone shall count")
         for name in ("voxel_size", "crop_radius"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -57,3 +58,9 @@ def require(level_part: Any, level: Level) -> Any:
     """A neighborhood between levels, which every level but the finest has."""
     assert level_part is not None, f"level with {level.positions.shape[0]} points lacks a neighborhood"
     return level_part
+
+
+def require_widths(name: str, widths: Sequence[int]) -> None:
+    """Raise ValueError unless there is a width and none is below 1."""
+    if not widths or min(widths) < 1:
+        raise ValueError(f"{name} must name at least one width, each from 1 on, got {list(widths)}")

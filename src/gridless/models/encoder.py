@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gridless.models.base import require
+from gridless.models.base import require, require_widths
 from gridless.nn import BottleneckBlock, ConvBlock, FourierFeatures, InvertedBlock, PointwiseBlock, Pool
 from gridless.pyramid import Level, Pyramid, PyramidSettings
 
@@ -85,8 +85,9 @@ class EncoderConfig:
     stem: str = "convolution"
 
     def __post_init__(self) -> None:
-        if not self.channels:
-            raise ValueError("channels must name the width of at least one level, got none")
+        require_widths("channels", self.channels)
+        if min(self.blocks, default=0) < 0:
+            raise ValueError(f"blocks must be numbers from 0 on, got {list(self.blocks)}")
         for name in ("spacing", "scale_in_voxels", "vertical_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

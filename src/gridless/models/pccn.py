@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gridless.models.base import Network
+from gridless.models.base import Network, require_widths
 from gridless.nn import ConvBlock, GlobalPool
 from gridless.pyramid import Pyramid, PyramidSettings
 
@@ -61,6 +61,7 @@ class PCCN(Network):
                 "scale": scale,
             }
         )
+        require_widths("channels", channels)
         widths = (in_channels, *channels)
         self.layers = nn.ModuleList(
             ConvBlock(before, after, dim, hidden, residual=before == after, factorized=factorized, scale=scale)

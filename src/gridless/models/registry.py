@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -44,7 +46,8 @@ def build_model(name: str, *, size: str | None = None, **config: Any) -> Network
         The network, in training mode.
 
     Raises:
-        ValueError: an unknown name, size or argument (the message names the nearest known one), or one is missing.
+        ValueError: an unknown name, size or argument (the message names the nearest known one), one is missing, or of
+            another type.
 
     Example:
         >>> build_model("pccn", in_channels=4, num_classes=3).config["num_neighbors"]
@@ -68,6 +71,9 @@ def build_model(name: str, *, size: str | None = None, **config: Any) -> Network
     arguments: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
     }
+    for key, value in arguments.items():
+        if not _is_of(value, known[key]):
+            raise ValueError(f"build_model: {name}: {key} must be {_described(known[key])}, got {config[key]!r}")
     return MODELS[name](**arguments)
 
 
@@ -76,12 +82,39 @@ def _hint(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _arguments(model: Callable[..., Network]) -> tuple[set[str], list[str]]:
-    """All arguments of a model, and those without a default."""
-    parameters = dict(inspect.signature(model).parameters)
+def _arguments(model: Callable[..., Network]) -> tuple[dict[str, Any], list[str]]:
+    """All arguments of a model with their types, and those without a default."""
+    parameters = _parameters(model)
     if any(value.kind is inspect.Parameter.VAR_KEYWORD for value in parameters.values()):
-        shared = dict(inspect.signature(EncoderConfig).parameters)
+        shared = _parameters(EncoderConfig)
         parameters = shared | {
             key: value for key, value in parameters.items() if value.kind is not inspect.Parameter.VAR_KEYWORD
         }
-    return set(parameters), [key for key, value in parameters.items() if value.default is inspect.Parameter.empty]
+    kinds = {key: value.annotation for key, value in parameters.items()}
+    return kinds, [key for key, value in parameters.items() if value.default is inspect.Parameter.empty]
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(function, eval_str=True).parameters)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of an argument's type; a whole number is a number, True and False are none."""
+    choices, parts = typing.get_origin(kind), typing.get_args(kind)
+    if choices in (typing.Union, types.UnionType):
+        return any(_is_of(value, part) for part in parts)
+    if choices is Sequence:
+        return isinstance(value, tuple) and all(_is_of(item, parts[0]) for item in value)
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return kind is Any or isinstance(value, typing.get_origin(kind) or kind)
+
+
+def _described(kind: Any) -> str:
+    choices, parts = typing.get_origin(kind), typing.get_args(kind)
+    if choices in (typing.Union, types.UnionType):
+        return " or ".join(_described(part) for part in parts)
+    if choices is Sequence:
+        return f"a list, each item {_described(parts[0])}"
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(kind, "keys with values")

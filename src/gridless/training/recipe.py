@@ -233,6 +233,8 @@ class Recipe:
     output: str = "run"
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number from 0 on and below 2^32, got {self.seed}")
         self.augmentation.check_names([feature.name for feature in self.inputs.features])
         self.sampler.weights(self.labels.names)
         self.schedule.loss_weights(self.labels.names)

@@ -23,6 +23,7 @@ from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, RECIPE_FILE
 from gridless.training.module import DivergedError, NetworkTraining
 from gridless.training.processes import is_first_process, trainer_placement
 from gridless.training.recipe import Recipe, write_recipe
+from gridless.training.resuming import check_begin, check_resume
 from gridless.training.threads import threads_beside_workers
 
 # Named beforehand: for a column that it does not know, the logger empties the table and writes it anew, and a kill in
@@ -69,15 +70,20 @@ def fit(
 
     Raises:
         FileExistsError: the output folder has a training already, and ``resume`` is false.
-        ReadError, ValueError: data that cannot be used; names the file.
+        ReadError, ValueError: data that cannot be used (names the file), or a training to resume that was begun with
+            other labels, inputs or network.
         DivergedError: the loss or a weight became NaN; ``diverged.json`` in the run's folder says on which crops.
         OSError: the disk is full; the last checkpoint is whole.
     """
     run = Path(recipe.output)
     last = run / "checkpoints" / "last.ckpt"
-    if last.exists() and not resume:
-        raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
+    resume = resume and last.exists()
+    if not resume:
+        check_begin(run, last)
+    _refuse_what_follows_from_data(recipe)
     recipe, clouds = open_clouds(recipe, skip_bad)
+    if resume:
+        check_resume(run, last, recipe)
     _quiet_lightning()
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     names = recipe.labels.names
@@ -88,6 +94,9 @@ def fit(
     data_set = recipe.data.open(recipe.labels)
     if model.task != data_set.task:
         raise ValueError(f"network {model.name} is for {model.task}, {data_set.title} is data for {data_set.task}")
+    dim = clouds.training[0].positions.shape[1]
+    if model.config.get("dim", dim) != dim:
+        raise ValueError(f"network.config: the data has {dim} dimensions, dim is {model.config['dim']}")
     model.metadata = {
         "inputs": plain_from_settings(recipe.inputs),
         "labels": plain_from_settings(recipe.labels),
@@ -105,7 +114,7 @@ def fit(
     trainer = _trainer(recipe, run, export, module.score_name, progress_bar, trainer_placement(devices))
     try:
         with threads_beside_workers(schedule.workers):
-            trainer.fit(module, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+            trainer.fit(module, ckpt_path=last if resume else None, weights_only=True)
     except DivergedError as error:
         if is_first_process():
             with replaced_when_complete(run / DIVERGED_FILE) as temporary:
@@ -119,6 +128,12 @@ def fit(
             f"the disk is full (writing {error.filename or run}); {rest}: make room, then continue with --resume"
         ) from error
     return TrainedRun(run, export.best, module.score_name, trainer.global_step, module.seconds / 60)
+
+
+def _refuse_what_follows_from_data(recipe: Recipe) -> None:
+    for key, source in {"in_channels": "inputs.features", "num_classes": "labels.classes"}.items():
+        if key in recipe.network.config:
+            raise ValueError(f"network.config.{key} follows from {source}; leave it out")
 
 
 def _trainer(

@@ -92,6 +92,27 @@ def test_off_with_counts_in_the_first_line_and_with_large_faces(tmp_path):
     assert len(triangles) == 6
 
 
+SIX = "0 0 0\n1 0 0\n0 1 0\n1 1 0\n2 0 0\n2 2 0\n"
+
+
+@pytest.mark.parametrize(
+    ("counts", "faces", "expected"),
+    [
+        ("4 2 0\n", "3 0 1 2 0 0 0\n3 1 3 2 0 0 0", [[0, 1, 2], [1, 3, 2]]),  # colors of the format
+        ("6 2 0\n", "3 0 1 2 5\r\n3 1 3 2 5\r\n", [[0, 1, 2], [1, 3, 2]]),  # a number in a table of colors
+        ("6 3 0\n", "3 0 1 2\n\n  4 0 1 3 2 0.5 0.5 0.5 1\n2 0 1 9\n", [[0, 1, 2], [0, 1, 3], [0, 3, 2]]),
+        ("6 2 0\n", "5 0 1 4 5 2\n3 1 3 2", [[0, 1, 4], [0, 4, 5], [0, 5, 2], [1, 3, 2]]),
+        ("6 3 0 ", "3 0 1 2 4 0 1\n3 2 3 1 3\n2", [[0, 1, 2], [0, 1, 3], [0, 3, 2], [1, 3, 2]]),  # no line each
+        ("6 0 0\n", "", []),
+    ],
+)
+def test_faces_of_off(tmp_path, counts, faces, expected):
+    vertices = "".join(SIX.splitlines(keepends=True)[: int(counts[0])])
+    for start in ("OFF\n", "OFF"):
+        (tmp_path / "mesh.off").write_bytes(f"{start}{counts}{vertices}{faces}".encode())
+        assert read_off(tmp_path / "mesh.off")[1].tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -100,6 +121,12 @@ def test_off_with_counts_in_the_first_line_and_with_large_faces(tmp_path):
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n", "promises 3 vertices and 1 faces, but the file is cut short"),
         ("OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n4 0 1\n", "promises 2 faces, but the file is cut short"),
         ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n", r"a face names a vertex outside 0 \.\. 2"),
+        (
+            "OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2 0 0 0\n3 1\n",
+            "4 numbers after its 2 faces, which have no line each",
+        ),
+        ("OFF\n-3 2 0\n0 0 0\n1 0 0\n", "promises -3 vertices"),
+        ("OFF\nnan 2 0\n0 0 0\n1 0 0\n", "not finite"),
         ("OFF\n1 0 0\n0 zero 0\n", "expected numbers after OFF"),
     ],
 )

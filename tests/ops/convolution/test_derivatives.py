@@ -139,6 +139,7 @@ def test_support_of_extent_zero_has_finite_derivatives(window, dtype, impl, make
 def test_threads_take_second_derivatives_side_by_side(impl, make_case):
     if impl == "triton":
         pytest.skip("Triton's interpreter is of one thread")
+
     def second_derivatives(seed):
         case = make_case(seed=seed, basis="mlp_silu")
         positions = case.tensors["source_positions"]

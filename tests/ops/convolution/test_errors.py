@@ -100,7 +100,7 @@ def test_wrong_values(name):
 def test_broken_rows(rows, impl):
     if impl == "triton":
         pytest.skip("on a GPU nothing waits to check rows")
-    with pytest.raises(ValueError, match="continuous_conv: (offsets must ascend|indices must lie in)"):
+    with pytest.raises(ValueError, match=r"continuous_conv: (offsets must ascend|indices must lie in)"):
         continuous_conv(**arguments(**rows), impl=impl)
 
 

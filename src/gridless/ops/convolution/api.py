@@ -224,7 +224,6 @@ def _check(
 def _check_window(window: str, parameters: Sequence[Tensor]) -> None:
     if window not in PARAMETER_COUNTS:
         raise ValueError(f"continuous_conv: window must be one of {', '.join(PARAMETER_COUNTS)}, got {window!r}")
-    if len(parameters) != PARAMETER_COUNTS[window]:
-        raise ValueError(
-            f"continuous_conv: window {window!r} takes {PARAMETER_COUNTS[window]} window_parameters, got {len(parameters)}"
-        )
+    count = PARAMETER_COUNTS[window]
+    if len(parameters) != count:
+        raise ValueError(f"continuous_conv: window {window!r} takes {count} window_parameters, got {len(parameters)}")

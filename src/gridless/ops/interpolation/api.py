@@ -42,15 +42,15 @@ def interpolate(
     sources, queries = (tensor.to(compute_dtype(tensor)) for tensor in (source_positions, query_positions))
     offsets_of_pairs = queries.index_select(0, rows) - sources.index_select(0, indices)
     squared = offsets_of_pairs.square().sum(dim=1)
-    # Relative to the row's nearest source, so that no power of a distance overflows or vanishes. The quotient of weights
-    # does not depend on it, so it needs no gradient.
+    # Relative to the row's nearest source, so that no power of a distance overflows or vanishes. The quotient of
+    # weights does not depend on it, so it needs no gradient.
     nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared.detach(), "amin")
     smallest = torch.finfo(squared.dtype).tiny
     nearest = nearest.index_select(0, rows)
     relative = squared.clamp_min(smallest) / nearest.clamp_min(smallest)
     weights = relative.pow(-0.5 * power)
-    # Beside a source that the query sits on, the others have no weight. Nor may it be a denormal number, which changes no
-    # sum, but products with such sums take a hundred times as long.
+    # Beside a source that the query sits on, the others have no weight. Nor may it be a denormal number, which
+    # changes no sum, but products with such sums take a hundred times as long.
     without = (weights < torch.finfo(weights.dtype).eps ** 2) | ((nearest == 0) & (squared > 0))
     weights = weights.masked_fill(without, 0.0)
     totals = weights.new_zeros(num_rows).index_add(0, rows, weights)

@@ -1,0 +1,51 @@
+"""What a run's folder may be used for: a new training, or the one that it holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from gridless.data import plain_from_settings
+from gridless.models import MODEL_FILE
+from gridless.training.layout import RECIPE_FILE
+from gridless.training.recipe import Recipe, load_recipe
+
+# What a network's weights mean. All else may change on the way: files, steps, rates, workers.
+_FIXED = ("labels", "inputs", "network")
+
+
+def check_begin(run: Path, last: Path) -> None:
+    """FileExistsError where a training would replace another one."""
+    if last.exists():
+        raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
+    if (run / MODEL_FILE).exists():
+        raise FileExistsError(f"{run} already holds a trained model; give another --output, or delete the folder first")
+
+
+def check_resume(run: Path, last: Path, recipe: Recipe) -> None:
+    """ValueError where the weights of a checkpoint are not those that a recipe describes, or have done more steps."""
+    if (run / RECIPE_FILE).exists():
+        begun = load_recipe(run / RECIPE_FILE)
+        for part in _FIXED:
+            # As text, since the order of classes and features counts.
+            before, now = (json.dumps(plain_from_settings(getattr(which, part))) for which in (begun, recipe))
+            if before != now:
+                raise ValueError(
+                    f"{run} was begun with other {part} and cannot be continued with these: "
+                    f"{_difference(before, now)}; take {run / RECIPE_FILE}, or give another --output"
+                )
+    done = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+    if done > recipe.schedule.steps:
+        raise ValueError(f"{run} has done {done} steps, more than schedule.steps: {recipe.schedule.steps}")
+
+
+def _difference(before: str, now: str, around: int = 40) -> str:
+    """The first place where two texts part."""
+    place = next(
+        (place for place, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]),
+        min(len(before), len(now)),
+    )
+    start = max(0, place - around)
+    return f"…{before[start : place + around]}… before, …{now[start : place + around]}… now"
