@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gridless.errors import ReadError
+
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
@@ -90,14 +92,15 @@ class PointCloud:
         return (self.positions.min(axis=0) + self.positions.max(axis=0)) / 2
 
     def require_finite(self, context: str) -> None:
-        """Raise ValueError, naming ``context`` and the first bad row, if any coordinate is NaN or infinite."""
+        """Raise ReadError, naming ``context`` and the first bad row, if any coordinate is NaN or infinite."""
         bad = ~np.isfinite(self.positions).all(axis=1)
         if bad.any():
             first = int(np.flatnonzero(bad)[0])
-            raise ValueError(
-                f"{context}: {int(bad.sum())} of {len(self)} points have NaN or infinite coordinates "
+            raise ReadError(
+                context,
+                f"{int(bad.sum())} of {len(self)} points have NaN or infinite coordinates "
                 f"(first: row {first}, {self.positions[first].tolist()}); remove them, for example "
-                "cloud[np.isfinite(cloud.positions).all(axis=1)]"
+                "cloud[np.isfinite(cloud.positions).all(axis=1)]",
             )
 
     @staticmethod

@@ -221,6 +221,20 @@ def test_predict_refuses_what_would_lose_data(run, job_folder, capsys):
     assert "need a folder" in capsys.readouterr().err
     assert main(["predict", source, "-o", source, "-m", str(run)]) == 2
     assert "would replace its own input" in words_of(capsys.readouterr().err)
+    assert main(["predict", source, "-o", str(job_folder / "labelled.lax"), "-m", str(run)]) == 2
+    assert "unknown suffix .lax; known are" in words_of(capsys.readouterr().err)
+    assert not (job_folder / "labelled.lax").exists()
+
+
+def test_a_bad_file_does_not_keep_others_from_being_labelled(run, tmp_path, capsys):
+    bad_inputs(tmp_path)
+    output = tmp_path / "out"
+    words = ["predict", str(tmp_path / "*.laz"), str(tmp_path / "*.npz"), "-o", str(output), "-m", str(run)]
+    assert main(words) == 2
+    assert [path.name for path in output.iterdir()] == ["good.laz"]
+    told = capsys.readouterr()
+    assert "3 of 4 files were not labelled" in words_of(told.err)
+    assert told.out.count("not labelled: ") == 3
 
 
 def bad_inputs(folder):

@@ -17,7 +17,12 @@ def write_las_with_5_bit_classes(file):
     ("target", "classes", "error", "message"),
     [
         ("nowhere/out.ply", {"ground": [2]}, FileNotFoundError, r"out\.ply: the folder .*nowhere does not exist"),
-        ("out.ply", {"low vegetation": [3]}, ValueError, "'probability_low vegetation' cannot be a PLY property"),
+        (
+            "out.bin",
+            {"ground": [2]},
+            ValueError,
+            r"\.bin (has no place for probability_ground|is not written in parts)",
+        ),
         ("out.laz", {"a name of more than 20 bytes": [2]}, ValueError, "is no name for LAS"),
         ("out.las", {"ground": [2], "house": [64]}, ValueError, "LAS point format 1, got 64"),
     ],

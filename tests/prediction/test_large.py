@@ -13,10 +13,11 @@ import gridless as gl
 from gridless.cli.main import main
 from gridless.data import COMPUTED_FEATURES, FeatureSettings, computed_feature
 from gridless.io import open as open_file
-from gridless.prediction import neighbors_of, predict_file
-from gridless.prediction.large import job, predict_in_tiles
+from gridless.prediction import bytes_of, neighbors_of, predict_file
+from gridless.prediction.large import job, ledger, predict_in_tiles
 from gridless.prediction.large.scoring import TileScorer
 from gridless.prediction.large.tiles import cut_tiles
+from gridless.prediction.memory import points_in
 
 UTM = np.array([652_000.0, 6_862_000.0, 120.0])
 FEATURES = [
@@ -300,10 +301,37 @@ def test_damage_is_named_and_leaves_nothing(model_of, tmp_path, name, message):
 
 
 def test_too_little_memory_says_how_much_is_needed(model, tmp_path):
-    gl.write(tmp_path / "in.las", scene())
-    with pytest.raises(ValueError, match=r"enough for 100; allow \d+\.\d times as much"):
+    gl.write(tmp_path / "in.las", scene(25_000))
+    with pytest.raises(ValueError, match=r"enough for 100; allow [\d.]+[MK]B \(--memory\)") as told:
         predict_in_tiles(model, tmp_path / "in.las", tmp_path / "out.las", points_in_memory=100)
     assert not list(tmp_path.glob(".*")), "nothing that would be in the way of a second try"
+    enough = points_in(bytes_of(str(told.value).split("allow ")[1].split()[0]), 3)
+    predict_in_tiles(model, tmp_path / "in.las", tmp_path / "out.las", points_in_memory=enough)
+    with pytest.raises(ValueError, match="enough for"):
+        predict_in_tiles(model, tmp_path / "in.las", tmp_path / "out.las", points_in_memory=int(0.9 * enough))
+
+
+def test_one_process_at_a_time_labels_a_file(model, tmp_path, monkeypatch):
+    gl.write(tmp_path / "in.las", scene())
+    monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0.0)
+    target = tmp_path / "out.las"
+    with (
+        ledger.Ledger(target, model, [tmp_path / "in.las"], resume=False),
+        pytest.raises(ValueError, match=r"out\.las is being labelled by another process"),
+    ):
+        predict_in_tiles(model, tmp_path / "in.las", target, points_in_memory=2500, resume=True)
+    predict_in_tiles(model, tmp_path / "in.las", target, points_in_memory=2500)
+
+
+def test_what_a_killed_removal_left_is_not_continued(model, tmp_path):
+    gl.write(tmp_path / "in.las", scene())
+    folder = tmp_path / ".out.las.partial"
+    (folder / "scores-2500").mkdir(parents=True)
+    (folder / "points.bin").write_bytes(b"of another cloud")
+    (folder / "store.json").write_text("{}")
+    for name in ("out.las", "other.las"):
+        predict_in_tiles(model, tmp_path / "in.las", tmp_path / name, points_in_memory=2500)
+    assert (tmp_path / "out.las").read_bytes() == (tmp_path / "other.las").read_bytes()
 
 
 def test_features_that_need_the_whole_cloud_are_refused(model_of, tmp_path):

@@ -162,3 +162,12 @@ def test_a_model_without_temperature_has_temperature_one():
     np.testing.assert_allclose(tempered(weights, 1.0), [[1 / 3, 2 / 3], [0.25, 0.75]], rtol=1e-6)
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         tempered(weights, 0)
+
+
+def test_names_of_probabilities_are_such_as_every_format_takes(model):
+    model.metadata["labels"]["classes"] = {"low vegetation": [3], "Straße": [2], "house (all)": [6]}
+    names = set(gl.predict(model, gl.PointCloud(spread()), probabilities=True).columns)
+    assert {"probability_low_vegetation", "probability_Stra_e", "probability_house__all_"} <= names
+    model.metadata["labels"]["classes"] = {"a b": [3], "a.b": [2], "c": [6]}
+    names = set(gl.predict(model, gl.PointCloud(spread()), probabilities=True).columns)
+    assert {"probability_0_a_b", "probability_1_a_b", "probability_2_c"} <= names

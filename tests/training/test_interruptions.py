@@ -205,11 +205,18 @@ def test_unreadable_files_stop_the_training_before_it_begins_unless_they_may_be_
     good = recipe_to(**{"schedule.steps": 6}).data.train
     bad = tmp_path / "bad.laz"
     bad.write_bytes(Path(good[0].files).read_bytes()[:3000])
-    recipe = recipe_to(**{"schedule.steps": 6, "data.train": [*(entry.files for entry in good), str(bad)]})
+    cloud = gl.read(good[0].files)
+    cloud.positions[3, 0] = np.nan
+    gl.write(tmp_path / "nan.npz", cloud)
+    bad_files = [str(bad), str(tmp_path / "nan.npz")]
+    recipe = recipe_to(**{"schedule.steps": 6, "data.train": [*(entry.files for entry in good), *bad_files]})
     with pytest.raises(ReadError, match=r"bad\.laz.*--skip-bad"):
         fit(recipe, progress_bar=False)
     assert not Path(recipe.output).exists()
-    with pytest.warns(UserWarning, match=r"data\.train: left out.*bad\.laz"):
+    with (
+        pytest.warns(UserWarning, match=r"data\.train: left out.*bad\.laz"),
+        pytest.warns(UserWarning, match=r"data\.train: left out.*nan\.npz.*NaN"),
+    ):
         assert fit(recipe, progress_bar=False, skip_bad=True).steps == 6
     assert load_recipe(Path(recipe.output) / "recipe.yaml").data.train == good
 

@@ -57,6 +57,8 @@ def predict(
     """
     files = find_files(inputs, Path.cwd())
     is_folder = output.is_dir() or output.suffix.lower() not in SUFFIXES
+    if len(files) == 1 and is_folder and output.suffix and not output.is_dir():
+        raise ValueError(f"predict: {output}: unknown suffix {output.suffix}; known are {', '.join(sorted(SUFFIXES))}")
     if len(files) > 1 and not is_folder:
         raise ValueError(f"predict: {len(files)} inputs need a folder as --output, got the file {output}")
     targets = [output / file.name if is_folder else output for file in files]
@@ -73,7 +75,7 @@ def predict(
     remove_leftovers(targets[0].parent)
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), _PointsPerSecond(), TimeRemainingColumn())
-    jobs = []
+    jobs, failed = [], []
     for file, target, neighbors in zip(files, targets, neighbors_of(network, files), strict=True):
         if resume and _is_newer(target, [file, model]):
             console.print(f"kept: {target}", soft_wrap=True, markup=False, highlight=False)
@@ -108,14 +110,27 @@ def predict(
                 highlight=False,
             )
 
+        def label_or_note(job: _Job) -> None:
+            try:
+                label(job)
+            except ValueError as error:
+                if len(jobs) == 1:
+                    raise
+                failed.append(job.file)
+                console.print(f"not labelled: {error}", soft_wrap=True, markup=False, highlight=False)
+
         if scoring is None:
             for job in jobs:
-                label(job)
+                label_or_note(job)
         else:
             # A small file is one tile: only several files together keep all workers busy.
             with ThreadPoolExecutor(scoring.num_workers + 1) as threads:
-                for _ in threads.map(label, jobs):
+                for _ in threads.map(label_or_note, jobs):
                     pass
+    if failed:
+        raise ValueError(
+            f"predict: {len(failed)} of {len(jobs)} files were not labelled: {', '.join(map(str, failed))}"
+        )
     return 0
 
 

@@ -15,7 +15,7 @@ from gridless.data.features import COMPUTED_FEATURES
 from gridless.data.settings import unknown_name
 from gridless.data.shapes import neighbors_announced
 from gridless.data.whole import WholeCloud
-from gridless.errors import GridlessError
+from gridless.errors import GridlessError, ReadError
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,10 @@ class FeatureSettings:
         values = values.reshape(len(cloud), math.prod(values.shape[1:]))
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
-            raise ValueError(
-                f"{context}: feature {self.name!r} is NaN or infinite for {int(bad.sum())} of {len(cloud)} points "
-                f"(first: row {int(np.flatnonzero(bad)[0])})"
+            raise ReadError(
+                context,
+                f"feature {self.name!r} is NaN or infinite for {int(bad.sum())} of {len(cloud)} points "
+                f"(first: row {int(np.flatnonzero(bad)[0])})",
             )
         return values
 

@@ -10,10 +10,11 @@ import numpy as np
 from torch import nn
 
 from gridless.cloud import PointCloud
+from gridless.errors import ReadError
 from gridless.io import can_stream_to, check_target, read, write
 from gridless.io import open as open_file
 from gridless.prediction.clock import Clock
-from gridless.prediction.large import Scoring, StageProgress, bounds_of, predict_in_tiles, side_by_side
+from gridless.prediction.large import Box, Scoring, StageProgress, bounds_of, predict_in_tiles, side_by_side
 from gridless.prediction.memory import points_in
 from gridless.prediction.predict import input_settings, label_map, predict, require_point_labels, with_predictions
 
@@ -21,7 +22,14 @@ from gridless.prediction.predict import input_settings, label_map, predict, requ
 def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
     """For each file (LAS, LAZ or PLY) those of the others that lie beside it, close enough to be seen from it."""
     inputs = input_settings(model)
-    boxes = [bounds_of(file) if len(files) > 1 and can_stream_to(file) else None for file in files]
+
+    def box(file: Path) -> Box | None:
+        try:
+            return bounds_of(file) if len(files) > 1 and can_stream_to(file) else None
+        except ReadError:
+            return None  # told when its turn comes
+
+    boxes = [box(file) for file in files]
     found = side_by_side(boxes, 2 * inputs.crop_radius)
     return [[files[index] for index in indices] for indices in found]
 
@@ -131,3 +139,7 @@ def _check_writable(model: nn.Module, point: PointCloud, target: Path, probabili
     trial = with_predictions(point[np.zeros(num_classes, int)], labels, scores, probabilities, confidence)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
         write(Path(folder, target.name), trial)
+        kept = read(Path(folder, target.name)).columns
+    lost = [name for name in trial.columns if name not in point and name not in kept]
+    if lost:
+        raise ValueError(f"{target}: {target.suffix} has no place for {', '.join(lost)}; write .las, .laz or .ply")

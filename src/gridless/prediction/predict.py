@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,8 @@ def predict(
     Args:
         model: from ``load_model``, with the input settings and labels of its training in ``model.metadata``.
         cloud: N points with the columns that the model's features need.
-        probabilities: also add ``probability_<class>`` float32 columns.
+        probabilities: also add ``probability_<class>`` float32 columns; characters of a class's name that not every
+            format takes become "_".
         confidence: also add the probability of the chosen class, ``confidence`` float32.
         spacing: distance of neighboring crops, default crop radius; at most 1.414 crop radii.
         votes: average over as many turns of each crop; takes as many times as long.
@@ -77,10 +80,17 @@ def with_predictions(
         first_labels = first_labels.astype(np.uint8)
     columns: dict[str, NDArray[Any]] = {column: first_labels[scores.argmax(axis=1)]}
     if probabilities:
-        columns |= {f"probability_{name}": scores[:, c].copy() for c, name in enumerate(labels.names)}
+        columns |= {name: scores[:, c].copy() for c, name in enumerate(_probability_columns(labels.names))}
     if confidence:
         columns["confidence"] = scores.max(axis=1)
     return cloud.with_columns(**columns)
+
+
+def _probability_columns(class_names: Sequence[str]) -> list[str]:
+    plain = [re.sub(r"\W", "_", name, flags=re.ASCII) for name in class_names]
+    if len(set(plain)) < len(plain):
+        plain = [f"{place}_{name}" for place, name in enumerate(plain)]
+    return [f"probability_{name}" for name in plain]
 
 
 def input_settings(model: nn.Module) -> InputSettings:

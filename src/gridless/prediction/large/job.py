@@ -27,8 +27,8 @@ from gridless.prediction.large.results import Results
 from gridless.prediction.large.scores import TileScores
 from gridless.prediction.large.scoring import LoadedTile, Scoring, TileScorer, score_here
 from gridless.prediction.large.store import PointStore, StoreWriter, cells_of
-from gridless.prediction.large.tiles import Tile, cut_tiles
-from gridless.prediction.memory import give_back_freed
+from gridless.prediction.large.tiles import CrowdedCellError, Tile, cut_tiles
+from gridless.prediction.memory import give_back_freed, memory_for, text_of
 from gridless.prediction.predict import input_settings, label_map, temperature, tempered, with_predictions
 
 StageProgress = Callable[[str, int, int], None]
@@ -90,7 +90,11 @@ def predict_in_tiles(
                 _store_points(model, source, neighbors, ledger.folder, edge, reach, len(labels.names), progress)
                 give_back_freed()
         store = PointStore.open(ledger.folder)
-        tiles = cut_tiles(store.cells, store.counts, halo, points_in_memory)
+        try:
+            tiles = cut_tiles(store.cells, store.counts, halo, points_in_memory)
+        except CrowdedCellError as error:
+            needed = text_of(memory_for(error.points, len(labels.names)))
+            raise ValueError(f"{source}: {error}; allow {needed} (--memory)") from None
         ledger.keep()
         scores = TileScores(ledger.folder / f"scores-{points_in_memory}", len(labels.names))
         whole = WholeCloud(store.low, store.high, store.blocks)
@@ -185,7 +189,7 @@ def _store_points(
     writer = StoreWriter(folder, edge, CHUNK, inputs.columns)
     with open_file(source, chunk_size=CHUNK) as chunks:
         bytes_per_point = 32 + 8 * len(inputs.columns) + 8 * num_classes + 60
-        _check_free_space(folder, len(chunks) * bytes_per_point)
+        _check_free_space(folder, source, len(chunks) * bytes_per_point)
         for number, chunk in enumerate(one_ahead(chunks)):
             if number == 0:
                 inputs.prepare(chunk[:1], str(source))  # names a missing column before everything is read
@@ -236,10 +240,9 @@ def _rows_of(source: Path, first: int) -> str:
     return f"{source}, rows from {first}" if first else str(source)
 
 
-def _check_free_space(folder: Path, needed: int) -> None:
+def _check_free_space(folder: Path, source: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"about {needed / 1e9:.1f} GB are needed beside the output while {folder.parent} is labelled, "
-            f"{free / 1e9:.1f} GB are free"
+            f"about {text_of(needed)} are needed beside the output while {source} is labelled, {text_of(free)} are free"
         )

@@ -11,11 +11,14 @@ from pathlib import Path
 from types import TracebackType
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from gridless.io import replaced_when_complete
 
 _ABOUT = "prediction.json"
+# Workers of a killed process hold its lock until they notice, within five seconds.
+_WAIT_SECONDS = 8.0
 
 
 class Ledger:
@@ -29,12 +32,26 @@ class Ledger:
         votes: how often each crop is shown.
 
     Raises:
-        ValueError: there is one and it may not, or it was of other files, another model or another number of votes.
+        ValueError: there is one and it may not, or it was of other files, another model or another number of votes, or
+            another process is at work on it.
     """
 
     def __init__(self, target: Path, model: nn.Module, files: Sequence[Path], resume: bool, votes: int = 1) -> None:
         self.target, self.folder = target, target.parent / f".{target.name}.partial"
         self._is_worth_keeping = False
+        self.folder.mkdir(exist_ok=True)
+        self._lock = FileLock(self.folder / "lock")  # the system releases it if this process is killed
+        try:
+            self._lock.acquire(timeout=_WAIT_SECONDS)
+        except Timeout:
+            raise ValueError(f"{target} is being labelled by another process; wait until it ends") from None
+        try:
+            self._open(model, files, resume, votes)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, model: nn.Module, files: Sequence[Path], resume: bool, votes: int) -> None:
         about = {"model": _fingerprint(model), "files": [_version(file) for file in files], "votes": votes}
         if (self.folder / _ABOUT).exists():
             if not resume:
@@ -49,7 +66,9 @@ class Ledger:
                 )
             self.keep()
         else:
-            self.folder.mkdir(exist_ok=True)
+            for leftover in self.folder.glob("*"):  # of a removal that was killed
+                if leftover.name != "lock":
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             with replaced_when_complete(self.folder / _ABOUT) as temporary:
                 temporary.write_text(json.dumps(about), encoding="utf-8")
 
@@ -65,6 +84,7 @@ class Ledger:
     ) -> None:
         if error is None or not self._is_worth_keeping:
             shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             kept = f"; {self.folder} keeps what is finished, --resume continues" if self._is_worth_keeping else ""
             raise OSError(f"{self.target}: the disk is full{kept}") from error

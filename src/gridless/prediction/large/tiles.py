@@ -28,6 +28,17 @@ class Tile:
         return bool(((self.low < other.high) & (other.low < self.high)).all())
 
 
+class CrowdedCellError(ValueError):
+    """A single cell and its halo hold more points than memory takes; carries the most that any of them holds."""
+
+    def __init__(self, points: int, limit: int) -> None:
+        self.points = points
+        super().__init__(
+            f"{points} points have to be in memory for a single crop and what its features look at, and the memory "
+            f"allowed is enough for {limit}"
+        )
+
+
 def cut_tiles(cells: NDArray[np.int64], counts: NDArray[np.int64], halo: int, limit: int) -> list[Tile]:
     """Halve the box around all cells until each tile with its halo holds at most ``limit`` points.
 
@@ -41,7 +52,7 @@ def cut_tiles(cells: NDArray[np.int64], counts: NDArray[np.int64], halo: int, li
         Disjoint tiles that cover every cell within ``halo`` of a point.
 
     Raises:
-        ValueError: a single cell and its halo hold more.
+        CrowdedCellError: a single cell and its halo hold more.
 
     Example:
         >>> cells = np.array([[0, 0], [1, 0], [9, 0]])
@@ -58,10 +69,7 @@ def cut_tiles(cells: NDArray[np.int64], counts: NDArray[np.int64], halo: int, li
         if loaded <= limit:
             tiles.append(box)
         elif sides.max() == 1:
-            raise ValueError(
-                f"{loaded} points have to be in memory for a single crop and what its features look at, and the memory "
-                f"allowed is enough for {limit}; allow {loaded / limit:.1f} times as much"
-            )
+            raise CrowdedCellError(_most_around_a_cell(cells, counts, halo), limit)
         else:
             axis = int(sides.argmax())
             middle = (box.low[axis] + box.high[axis]) // 2
@@ -69,3 +77,11 @@ def cut_tiles(cells: NDArray[np.int64], counts: NDArray[np.int64], halo: int, li
             ends[axis] = starts[axis] = middle
             open_boxes += [Tile(starts, box.high), Tile(box.low, ends)]
     return tiles
+
+
+def _most_around_a_cell(cells: NDArray[np.int64], counts: NDArray[np.int64], halo: int) -> int:
+    """Points of the cell and its halo that hold the most."""
+    steps = np.stack(np.meshgrid(*[np.arange(-halo, halo + 1)] * cells.shape[1]), axis=-1).reshape(-1, cells.shape[1])
+    centers = (cells[:, None] + steps).reshape(-1, cells.shape[1])
+    _, place = np.unique(centers, axis=0, return_inverse=True)
+    return int(np.bincount(place.ravel(), np.repeat(counts, len(steps))).max())
