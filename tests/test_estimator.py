@@ -1,13 +1,22 @@
 """fit and predict as in scikit-learn."""
 
+import random
+
 import numpy as np
 import pytest
+import torch
 
 import gridless as gl
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.estimator import PointSegmenter
 
 SMALL = {"channels": [8, 16], "blocks": [1, 1]}
+
+
+def two_halves(num_points=120):
+    """Points in a cube, and in which half of it they are."""
+    points = np.random.default_rng(0).random((num_points, 3))
+    return points, np.where(points[:, 2] > 0.5, "upper", "lower")
 
 
 def scene(seed):
@@ -71,7 +80,70 @@ def test_parameters_as_scikit_learn_wants_them():
         copy.set_params(step=1)
 
 
-def test_what_cannot_be_learned_is_told():
+def test_scikit_learn_splits_searches_and_chains():
+    pytest.importorskip("sklearn", minversion="1.6")
+    from sklearn.base import is_classifier
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    points, labels = two_halves()
+    segmenter = PointSegmenter(config=SMALL, steps=2)
+    assert is_classifier(segmenter)
+    assert cross_val_score(segmenter, points, labels, cv=2).shape == (2,)
+    assert cross_val_score(segmenter, [points, points], [labels, labels], cv=2).shape == (2,)
+    search = GridSearchCV(segmenter, {"steps": [1, 2]}, cv=2).fit(points, labels)
+    assert search.best_params_["steps"] in (1, 2)
+    pipeline = make_pipeline(StandardScaler(), segmenter).fit(points, labels)
+    assert pipeline.classes_.tolist() == ["lower", "upper"]
+    assert pipeline.score(points, labels) == np.mean(pipeline.predict(points) == labels)
+
+
+def test_what_is_constant_in_training_does_not_count():
+    points, labels = two_halves(300)
+    points[:, 2] = 0.1
+    with_constant = np.column_stack([points, np.full(300, 0.1)])
+    assert with_constant.std(axis=0)[2:].min() > 0, "the noise is gone that this test is about"
+    segmenter = PointSegmenter(config=SMALL, steps=2).fit(with_constant, labels)
+    heights_and_constant = segmenter.model_.metadata["inputs"]["features"][1:]
+    assert [feature["scale"] for feature in heights_and_constant] == [1.0, 1.0]
+    changed = with_constant + np.array([0, 0, 0, 1e-9])
+    np.testing.assert_allclose(segmenter.predict_proba(changed), segmenter.predict_proba(with_constant), atol=1e-5)
+    # Positions that were turned: the last coordinate is a constant but for rounding.
+    segmenter.fit(points + np.column_stack([np.zeros((300, 2)), np.arange(300) % 2 * 1e-16]), labels)
+    assert segmenter.model_.metadata["inputs"]["features"][1]["scale"] == 1.0
+
+
+def test_global_generators_go_on_as_if_nothing_had_been_fitted():
+    points, labels = two_halves()
+
+    def drawn(fitted):
+        random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
+        torch.manual_seed(5)
+        if fitted:
+            PointSegmenter(config=SMALL, steps=1).fit(points, labels)
+        return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
+
+    assert drawn(fitted=True) == drawn(fitted=False)
+
+
+def test_without_a_seed_every_fit_is_another():
+    points, labels = two_halves()
+    first, second = (
+        PointSegmenter(config=SMALL, steps=1, random_state=None).fit(points, labels).predict_proba(points) for _ in "ab"
+    )
+    assert not np.array_equal(first, second)
+
+
+def test_columns_that_are_not_used_may_have_any_name():
+    points, labels = two_halves()
+    cloud = gl.PointCloud(points, {"a b/ü": np.zeros(120), "words": np.full(120, None), "value": points[:, 2]})
+    segmenter = PointSegmenter(features=["value"], config=SMALL, steps=1).fit(cloud, labels)
+    assert segmenter.predict(cloud).shape == (120,)
+
+
+def test_what_cannot_be_learned_is_told(fitted):
     points, labels = np.random.default_rng(0).random((50, 3)), np.arange(50) % 2
     with pytest.raises(ValueError, match="fit it first"):
         PointSegmenter().predict(points)
@@ -85,3 +157,19 @@ def test_what_cannot_be_learned_is_told():
         PointSegmenter().fit(points[:, :2], labels)
     with pytest.raises(ValueError, match="no column 'red'"):
         PointSegmenter(features=["red"]).fit(gl.PointCloud(points), labels)
+    for missing in (np.where(labels, 1.0, np.nan), np.array(["roof", np.nan], object)[labels]):
+        with pytest.raises(ValueError, match="25 of 50 labels of cloud 1 are NaN"):
+            PointSegmenter().fit([points, points], [labels, missing])
+    with pytest.raises(ValueError, match="cloud 1 has no points"):
+        PointSegmenter().fit([points, points[:0]], [labels, labels[:0]])
+    with pytest.raises(ValueError, match="voxel_size must be positive"):
+        PointSegmenter(voxel_size=0).fit(points, labels)
+    with pytest.raises(ValueError, match="crop_radius must be positive"):
+        PointSegmenter(crop_radius=0).fit(points, labels)
+    with_gap = np.column_stack([points, np.where(np.arange(50) == 7, np.inf, 0)])
+    with pytest.raises(ValueError, match=r"'feature_3' of cloud 1 is NaN or infinite for 1 values \(first: row 7\)"):
+        PointSegmenter().fit([np.nan_to_num(with_gap, posinf=0), with_gap], [labels, labels])
+    with pytest.raises(ValueError, match=r"50 points, its labels shape \(1,\)"):
+        fitted.score(np.column_stack([points, labels]), ["ground"])
+    with pytest.raises(ValueError, match="2 clouds but 1 lists of labels"):
+        fitted.score([points, points], [labels])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ Points = PointCloud | ArrayLike
 _LABEL = "label"
 _POINTS_PER_CROP = 4000
 _SAMPLED_POINTS = 2000
+_ROUNDING = 1e-12  # of the largest value: what sums and differences of equal numbers may be off in float64
 
 
 class PointSegmenter:
@@ -45,7 +48,7 @@ class PointSegmenter:
         config: of the network, for example ``{"channels": [16, 32, 64], "blocks": [1, 1, 1]}``.
         steps: of the training.
         learning_rate: its peak.
-        random_state: seed of everything random.
+        random_state: seed of everything random; None draws one from NumPy's global generator.
         verbose: show a progress bar.
 
     Example:
@@ -67,7 +70,7 @@ class PointSegmenter:
         config: dict[str, Any] | None = None,
         steps: int = 400,
         learning_rate: float = 1e-2,
-        random_state: int = 0,
+        random_state: int | None = 0,
         verbose: bool = False,
     ) -> None:
         self.dim, self.features = dim, features
@@ -84,16 +87,19 @@ class PointSegmenter:
             y: label of each point [N], numbers or text; or a list of these.
 
         Raises:
-            ValueError: lengths that do not fit, NaN, an array of fewer than D columns, a missing column, or only one
-                class.
+            ValueError: lengths that do not fit, a cloud without points, NaN, an array of fewer than D columns, a column
+                that is missing, a size that is not positive, or only one class.
         """
-        clouds, labels = self._clouds(X), self._labels(X, y)
-        if len(clouds) != len(labels):
-            raise ValueError(f"PointSegmenter: {len(clouds)} clouds but {len(labels)} lists of labels")
+        clouds = self._clouds(X)
+        labels = self._labels(clouds, X, y)
         for place, (cloud, own) in enumerate(zip(clouds, labels, strict=True)):
-            if own.shape != (len(cloud),):
-                raise ValueError(f"PointSegmenter: cloud {place} has {len(cloud)} points, its labels shape {own.shape}")
+            if len(cloud) == 0:
+                raise ValueError(f"PointSegmenter: cloud {place} has no points")
             cloud.require_finite(f"cloud {place}")
+            missing = int(np.sum(own != own))  # NaN, among numbers or among objects, differs from itself
+            if missing:
+                raise ValueError(f"PointSegmenter: {missing} of {len(own)} labels of cloud {place} are NaN")
+        inputs = self._inputs(clouds)
         self.classes_ = np.unique(np.concatenate(labels))
         if len(self.classes_) < 2:
             raise ValueError(f"PointSegmenter: two classes at least, got {self.classes_.tolist()}")
@@ -102,9 +108,9 @@ class PointSegmenter:
             entries = []
             for place, (cloud, own) in enumerate(zip(clouds, labels, strict=True)):
                 path = Path(folder) / f"{place}.npz"
+                cloud = cloud.without_columns(*set(cloud.columns).difference(inputs.columns))
                 write(path, cloud.with_columns(**{_LABEL: np.searchsorted(self.classes_, own)}))
                 entries.append(TrainingFiles(str(path)))
-            inputs = self._inputs(clouds)
             recipe = Recipe(
                 # A strip held aside, as large trainings do it, may lack most classes of a small cloud.
                 data=DataSettings(entries, validation=[entry.files for entry in entries]),
@@ -122,11 +128,12 @@ class PointSegmenter:
                     average_decay=0.9,
                     workers=0,
                 ),
-                seed=self.random_state,
+                seed=np.random.randint(2**31) if self.random_state is None else self.random_state,  # noqa: NPY002
                 output=f"{folder}/run",
             )
-            run = fit(recipe, progress_bar=self.verbose)
-            self.model_ = load_model(run.folder / MODEL_FILE)
+            with _global_generators_kept():
+                run = fit(recipe, progress_bar=self.verbose)
+                self.model_ = load_model(run.folder / MODEL_FILE)
         return self
 
     def predict(self, X: Points | Sequence[Points]) -> Any:
@@ -155,8 +162,9 @@ class PointSegmenter:
 
     def score(self, X: Points | Sequence[Points], y: ArrayLike | Sequence[ArrayLike]) -> float:
         """Overall accuracy: the part of all points that get the label they have."""
-        found = self.predict(X)
-        return float(np.mean(np.concatenate(found if _several(X) else [found]) == np.concatenate(self._labels(X, y))))
+        clouds = self._clouds(X)
+        labels = self._labels(clouds, X, y)
+        return float(np.mean(np.concatenate(self.predict(clouds)) == np.concatenate(labels)))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments that it was made with."""
@@ -173,6 +181,12 @@ class PointSegmenter:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks before it works with an estimator; imported here, since no other part needs it."""
+        from sklearn.utils import ClassifierTags, Tags, TargetTags
+
+        return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags())
+
     def _clouds(self, X: Points | Sequence[Points]) -> list[PointCloud]:
         several: Any = X if _several(X) else [X]
         return [self._cloud(points) for points in several]
@@ -186,9 +200,17 @@ class PointSegmenter:
         columns = {f"feature_{place}": values[:, place] for place in range(self.dim, values.shape[1])}
         return PointCloud(values[:, : self.dim], columns)
 
-    def _labels(self, X: Points | Sequence[Points], y: ArrayLike | Sequence[ArrayLike]) -> list[NDArray[Any]]:
+    def _labels(
+        self, clouds: list[PointCloud], X: Points | Sequence[Points], y: ArrayLike | Sequence[ArrayLike]
+    ) -> list[NDArray[Any]]:
         several: Any = y if _several(X) else [y]
-        return [np.asarray(own) for own in several]
+        labels = [np.asarray(own) for own in several]
+        if len(clouds) != len(labels):
+            raise ValueError(f"PointSegmenter: {len(clouds)} clouds but {len(labels)} lists of labels")
+        for place, (cloud, own) in enumerate(zip(clouds, labels, strict=True)):
+            if own.shape != (len(cloud),):
+                raise ValueError(f"PointSegmenter: cloud {place} has {len(cloud)} points, its labels shape {own.shape}")
+        return labels
 
     def _inputs(self, clouds: list[PointCloud]) -> InputSettings:
         """Features of the training clouds at mean 0 and variance 1; voxels and crops as wide as they need."""
@@ -196,23 +218,53 @@ class PointSegmenter:
         features = [FeatureSettings("constant")]
         if self.dim == 3:
             heights = np.concatenate([cloud.positions[:, -1] - cloud.center()[-1] for cloud in clouds])
-            features.append(FeatureSettings("height", scale=float(heights.std()) or 1.0))
+            largest = max(np.abs(cloud.positions[:, -1]).max() for cloud in clouds)
+            features.append(FeatureSettings("height", scale=_scale(heights, largest)))
         for name in names:
+            parts = []
             for place, cloud in enumerate(clouds):
                 if name not in cloud:
                     raise ValueError(f"PointSegmenter: cloud {place} has no column {name!r}")
-            values = np.concatenate([np.asarray(cloud[name], np.float64) for cloud in clouds])
-            features.append(FeatureSettings(name, offset=float(values.mean()), scale=float(values.std()) or 1.0))
-        voxel_size = self.voxel_size or float(np.median([_spacing(cloud) for cloud in clouds]))
-        crop_radius = self.crop_radius or max(
-            4 * voxel_size, float(np.median([_radius_of(cloud, _POINTS_PER_CROP) for cloud in clouds]))
-        )
+                parts.append(np.asarray(cloud[name], np.float64))
+                bad = np.argwhere(~np.isfinite(parts[-1]))
+                if len(bad):
+                    raise ValueError(
+                        f"PointSegmenter: feature {name!r} of cloud {place} is NaN or infinite for {len(bad)} values "
+                        f"(first: row {bad[0, 0]})"
+                    )
+            values = np.concatenate(parts)
+            scale = _scale(values, np.abs(values).max())
+            features.append(FeatureSettings(name, offset=float(values.mean()), scale=scale))
+        voxel_size, crop_radius = self.voxel_size, self.crop_radius
+        if voxel_size is None:
+            voxel_size = float(np.median([_spacing(cloud) for cloud in clouds]))
+        if crop_radius is None:
+            wanted = float(np.median([_radius_of(cloud, _POINTS_PER_CROP) for cloud in clouds]))
+            crop_radius = max(4 * voxel_size, wanted)
         return InputSettings(tuple(features), voxel_size, crop_radius)
 
 
 def _several(X: Any) -> bool:
     """Whether these are several clouds: a list whose items are clouds or arrays, not numbers or rows of numbers."""
     return isinstance(X, (list, tuple)) and all(isinstance(part, (PointCloud, np.ndarray, torch.Tensor)) for part in X)
+
+
+@contextlib.contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    """A training seeds the generators of the whole process; the caller's then go on as if there had been none."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+def _scale(values: NDArray[np.float64], largest: float) -> float:
+    """The standard deviation; 1 if it is only rounding noise of equal numbers up to ``largest``."""
+    deviation = float(values.std())
+    return deviation if deviation > _ROUNDING * largest else 1.0
 
 
 def _spacing(cloud: PointCloud) -> float:

@@ -1,4 +1,5 @@
 import multiprocessing
+import re
 
 import laspy
 import numpy as np
@@ -128,6 +129,47 @@ def test_extended_records_survive(tmp_path, cloud):
         gio.write(tmp_path / f"c{suffix}", gio.read(tmp_path / "b.las"))
         (record,) = laspy.read(tmp_path / f"c{suffix}").evlrs
         assert (record.user_id, record.record_id, record.record_data) == ("somebody", 7, b"x" * 70_000)
+
+
+def set_version(path, minor):
+    content = bytearray(path.read_bytes())
+    content[25] = minor
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+@pytest.mark.parametrize("point_format", [0, 1])
+def test_version_1_0_is_written_as_1_2(tmp_path, suffix, point_format):
+    header = laspy.LasHeader(version="1.2", point_format=point_format)
+    header.scales, header.offsets = [0.01, 0.02, 0.001], [100.0, 200.0, 0.0]
+    header.system_identifier, header.file_source_id = "scanner", 7
+    header.vlrs.append(laspy.VLR("somebody", 7, "note", b"kept"))
+    header.extra_vlr_bytes = b"\xdd\xcc"  # version 1.0 has this mark before the points
+    las = laspy.LasData(header)
+    las.x = las.y = las.z = np.arange(9.0)
+    las.classification = np.arange(9)
+    las.write(tmp_path / "old.las")
+    set_version(tmp_path / "old.las", 0)
+    cloud = gio.read(tmp_path / "old.las")
+    assert str(cloud.metadata["las_header"].version) == "1.0"
+    gio.write(tmp_path / f"new{suffix}", cloud)
+    assert_same(cloud, gio.read(tmp_path / f"new{suffix}"))
+    header = laspy.read(tmp_path / f"new{suffix}").header
+    assert (str(header.version), header.point_format.id) == ("1.2", point_format)
+    assert (header.system_identifier, header.file_source_id, header.extra_vlr_bytes) == ("scanner", 7, b"\xdd\xcc")
+    assert (header.scales.tolist(), header.offsets.tolist()) == ([0.01, 0.02, 0.001], [100.0, 200.0, 0.0])
+    assert [record.record_data for record in header.vlrs if record.user_id == "somebody"] == [b"kept"]
+    assert str(cloud.metadata["las_header"].version) == "1.0", "the carried header was changed"
+
+
+def test_versions_that_cannot_be_written_are_told(tmp_path):
+    header = laspy.LasHeader(version="1.2", point_format=3)
+    laspy.LasData(header).write(tmp_path / "old.las")
+    set_version(tmp_path / "old.las", 1)  # which has point formats 0 and 1
+    target = tmp_path / "new.las"
+    with pytest.raises(ValueError, match=rf"write {re.escape(str(target))}: laspy refuses it.* 3 is not compatible"):
+        gio.write(target, gio.read(tmp_path / "old.las"))
+    assert not target.exists()
 
 
 @pytest.mark.parametrize("num_points", [0, 1])

@@ -91,7 +91,8 @@ def write(
 
     Raises:
         ValueError: positions are not [N, 3], not finite, or out of reach of scale and offset; a value does not fit
-            its dimension (for example a class above 31 in point formats 0 to 5).
+            its dimension (for example a class above 31 in point formats 0 to 5); a header carried along that laspy
+            does not write.
     """
     with create(path, len(cloud), scale, offset) as append:
         append(cloud)
@@ -108,7 +109,7 @@ def create(
 
     Arguments as in :func:`write`.
     """
-    with replaced_when_complete(path) as temporary, temporary.open("wb") as file:
+    with _refusals_reported(path), replaced_when_complete(path) as temporary, temporary.open("wb") as file:
         writer: laspy.LasWriter | None = None
         written = 0
         names: list[str] = []
@@ -225,6 +226,14 @@ def _reference_system(header: laspy.LasHeader) -> str | None:
 # Writing
 
 
+@contextlib.contextmanager
+def _refusals_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except laspy.LaspyException as error:
+        raise ValueError(f"write {path}: laspy refuses it, {type(error).__name__}: {error}") from error
+
+
 def _header_for(
     cloud: PointCloud,
     columns: dict[str, NDArray[Any]],
@@ -234,6 +243,8 @@ def _header_for(
     """The header of a file that starts with this cloud."""
     carried = cloud.metadata.get(HEADER)
     header = _new_header(cloud) if carried is None else copy.deepcopy(carried)
+    if str(header.version) == "1.0":  # laspy only reads it; 1.2 has the same layout and point formats
+        header.version = laspy.header.Version(1, 2)
     _drop_cloud_optimized_index(header)
     if scale is not None:
         header.scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), 3).copy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Vertices [V, 3] and triangles [F, 3] of an OFF file; larger faces are split into fans.
 
     The counts may follow "OFF" on the next line or, as in many files of ModelNet40, on the same one without a space.
+    Where each face has a line of its own, what follows its corners is its color, and not read.
 
     Raises:
         ReadError: not an OFF file, cut short, or a face that names a vertex which is not there.
@@ -30,16 +30,16 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         raise ReadError(path, f"expected numbers after OFF: {error}") from error
     if len(numbers) < 3:
         raise ReadError(path, "the numbers of vertices, faces and edges are missing")
-    num_vertices, num_faces = int(numbers[0]), int(numbers[1])
-    vertices, rest = numbers[3 : 3 + 3 * num_vertices], numbers[3 + 3 * num_vertices :]
-    if len(vertices) < 3 * num_vertices or len(rest) < num_faces:
-        raise ReadError(path, f"promises {num_vertices} vertices and {num_faces} faces, but the file is cut short")
     if not (np.abs(numbers) < _LARGEST).all():
         raise ReadError(path, f"holds a number that is not finite or not below {_LARGEST:g}")
-    triangles = _triangles(path, rest.astype(np.int64), num_faces)
-    if len(triangles) and not 0 <= triangles.min() <= triangles.max() < num_vertices:
+    num_vertices, num_faces = int(numbers[0]), int(numbers[1])
+    first_face = 3 + 3 * num_vertices
+    if min(num_vertices, num_faces) < 0 or len(numbers) < first_face + num_faces:
+        raise ReadError(path, f"promises {num_vertices} vertices and {num_faces} faces, but the file is cut short")
+    corners = _fans(numbers, _places_of_faces(path, content[3:], numbers, first_face, num_faces))
+    if corners.size and not 0 <= corners.min() <= corners.max() < num_vertices:
         raise ReadError(path, f"a face names a vertex outside 0 .. {num_vertices - 1}")
-    return vertices.reshape(-1, 3), triangles
+    return numbers[3:first_face].reshape(-1, 3), corners.astype(np.int64)
 
 
 def points_on_surface(
@@ -71,15 +71,33 @@ def points_on_surface(
     return points
 
 
-def _triangles(path: Path, faces: NDArray[np.int64], num_faces: int) -> NDArray[np.int64]:
-    if len(faces) >= 4 * num_faces and (faces[: 4 * num_faces : 4] == 3).all():
-        return faces[: 4 * num_faces].reshape(-1, 4)[:, 1:]
-    triangles: list[tuple[int, int, int]] = []
-    place = 0
+def _places_of_faces(
+    path: Path, text: bytes, numbers: NDArray[np.float64], first: int, num_faces: int
+) -> NDArray[np.int64]:
+    """Where in ``numbers``, those of the text, each face begins with how many corners it has."""
+    if len(numbers) == first + 4 * num_faces and (numbers[first::4] == 3).all():  # triangles only: nearly all files
+        return np.arange(first, len(numbers), 4)
+    lengths = np.array([len(line.split()) for line in text.splitlines()])
+    begins = np.append(0, lengths[lengths > 0].cumsum())  # of each line, and the end of the last one
+    begins = begins[np.searchsorted(begins, first) :][: num_faces + 1]
+    # Before numbers alone are counted: a color after the corners would be the next face.
+    if begins[0] == first and len(begins) == num_faces + 1 and (numbers[begins[:-1]] < np.diff(begins)).all():
+        return begins[:-1]
+    places, place = [], first
     for _ in range(num_faces):
-        corners = faces[place + 1 : place + 1 + int(faces[place])] if place < len(faces) else faces[:0]
-        if place >= len(faces) or len(corners) < faces[place]:
-            raise ReadError(path, f"promises {num_faces} faces, but the file is cut short")
-        triangles += [(int(corners[0]), int(p), int(q)) for p, q in itertools.pairwise(corners[1:])]
-        place += 1 + len(corners)
-    return np.array(triangles, np.int64).reshape(-1, 3)
+        places.append(place)
+        place += 1 + max(0, int(numbers[place])) if place < len(numbers) else 1
+    if place > len(numbers):
+        raise ReadError(path, f"promises {num_faces} faces, but the file is cut short")
+    if place < len(numbers):
+        raise ReadError(
+            path, f"has {len(numbers) - place} numbers after its {num_faces} faces, which have no line each"
+        )
+    return np.array(places, np.int64)
+
+
+def _fans(numbers: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Triangles [F, 3] around the first corner of each face."""
+    counts = np.maximum(numbers[places].astype(np.int64) - 2, 0)
+    second = np.arange(counts.sum()) + np.repeat(places + 2 - (counts.cumsum() - counts), counts)
+    return numbers[np.stack([np.repeat(places + 1, counts), second, second + 1], axis=1)]
