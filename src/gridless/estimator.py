@@ -60,6 +60,8 @@ class PointSegmenter:
         (['ground', 'roof'], (200,), (200, 2))
     """
 
+    _estimator_type = "classifier"  # how scikit-learn before 1.6 asks
+
     def __init__(
         self,
         dim: int = 3,

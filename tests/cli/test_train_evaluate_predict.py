@@ -278,6 +278,21 @@ def test_labels_that_a_recipe_does_not_know(run, job_folder, tmp_path, capsys):
     assert "nolabelcolumn'classification'" in "".join(capsys.readouterr().err.split()).replace("│", "")
 
 
+def test_labels_that_do_not_count_in_one_evaluation(run, tmp_path):
+    cloud = scene(3)
+    cloud["classification"][100:150] = 7
+    gl.write(tmp_path / "noise.npz", cloud)
+    words = ["evaluate", str(run), str(tmp_path / "noise.npz"), "--output", str(tmp_path), "--ignore", "7", "12"]
+    assert main(words) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert sum(part["support"] for part in scores["classes"].values()) == 3000 - 20 - 50
+
+
+def test_a_folder_of_a_data_set_is_not_that_of_files(run, tmp_path, capsys):
+    assert main(["evaluate", str(run), "--path", str(tmp_path)]) == 2
+    assert "learned from files: name files" in words_of(capsys.readouterr().err)
+
+
 def test_unknown_command_and_recipe_key(job_folder, capsys):
     assert main(["trian"]) == 2
     assert "did you mean 'train'?" in words_of(capsys.readouterr().err)

@@ -81,9 +81,13 @@ def _scan_of(labels: Path) -> Path:
     return scan
 
 
+def _write_scan(path: Path, cloud: gl.PointCloud) -> None:
+    gio.write(path, gl.PointCloud(cloud.local_positions(), cloud.columns))
+
+
 def _write_labels(path: Path, cloud: gl.PointCloud) -> None:
     labels = cloud["classification"].astype(np.uint16)
-    gio.write(path.with_suffix(".bin"), gl.PointCloud(cloud.positions, {"label": labels}))
+    _write_scan(path.with_suffix(".bin"), cloud.with_columns(label=labels))
 
 
 def _write_mesh(path: Path, cloud: gl.PointCloud) -> None:
@@ -136,7 +140,7 @@ READERS = {
     "pcd": _in_format(".pcd"),
     "pcd ascii": _in_format(".pcd", data="ascii"),
     "pcd compressed": _in_format(".pcd", data="binary_compressed"),
-    "bin": _in_format(".bin"),
+    "bin": Reader(".bin", _write_scan),
     "label": Reader(".label", _write_labels, _read_beside),
     "npz": _in_format(".npz"),
     "npz stored": _in_format(".npz", compressed=False),

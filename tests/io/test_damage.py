@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 
 import gridless.io as gio
+from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from tests.io.fuzz import READERS, mutate, original, outcome
 
@@ -81,7 +82,7 @@ def test_laz_that_promises_more_than_it_holds(tmp_path, cloud, position_of, form
 def test_cut_short(tmp_path, cloud, variant):
     name, options = VARIANTS[variant]
     path = tmp_path / name
-    gio.write(path, cloud, **options)
+    gio.write(path, PointCloud(cloud.local_positions(), cloud.columns), **options)  # a KITTI scan holds float32
     good = path.read_bytes()
     for kept in (len(good) // 2 + 1, 30, 5):
         path.write_bytes(good[:kept])

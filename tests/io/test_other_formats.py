@@ -1,4 +1,6 @@
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import plyfile
@@ -144,6 +146,36 @@ def test_kitti_labels(tmp_path, layout):
         gio.read(folder / "2.bin")
     (folder / "3.bin").write_bytes(b"")
     assert len(gio.read(folder / "3.bin")) == 0
+
+
+def test_kitti_refuses_positions_that_float32_would_shift(tmp_path):
+    far = PointCloud(np.array([[639_000.1, 6_200_000.2, 12.0], [np.nan, 0, 0]]))
+    with pytest.raises(ValueError, match=r"a\.bin.*up to 0\.2.*subtract an origin.*\.las or \.ply"):
+        gio.write(tmp_path / "a.bin", far)
+    with pytest.raises(ValueError, match="up to inf"):
+        gio.write(tmp_path / "a.bin", PointCloud(np.full((1, 3), 1e300)))
+    assert list(tmp_path.iterdir()) == []
+    near = PointCloud(np.array([[15_000.123, -15_000.456, np.inf]]))
+    gio.write(tmp_path / "a.bin", near)
+    np.testing.assert_allclose(gio.read(tmp_path / "a.bin").positions, near.positions, atol=1e-3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("suffix", ["bin", "label"])
+def test_a_full_disk_is_told_when_a_kitti_scan_is_written(tmp_path, monkeypatch, suffix):
+    make = tempfile.mkstemp
+
+    def full(**options):
+        handle, name = make(**options)
+        if name.endswith(suffix):
+            Path(name).unlink()
+            Path(name).symlink_to("/dev/full")
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(OSError, match="no space left on the disk"):
+        gio.write(tmp_path / "a.bin", PointCloud(np.zeros((5000, 3)), {"label": np.zeros(5000, int)}))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_npz_names_and_pickles(tmp_path):

@@ -3,7 +3,10 @@
 import shutil
 import time
 from functools import partial
+from threading import Timer
+from types import SimpleNamespace
 from typing import NamedTuple
+from unittest.mock import MagicMock
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -21,7 +24,7 @@ from gridless.io import write
 from gridless.models import build_model, save_model
 from gridless.viewer import screenshot
 from gridless.viewer.cloud_page import CloudPage
-from gridless.viewer.coloring import color_by, right_or_wrong, ways_of_coloring
+from gridless.viewer.coloring import color_by, right_or_wrong, scale_text, ways_of_coloring
 from gridless.viewer.pace import Pace
 from tests.viewer.browser import browser_at, program_or_skip
 
@@ -83,6 +86,38 @@ def test_colorings_of_classes_values_and_errors(page):
         color_by(page.cloud, "x")
 
 
+@pytest.mark.parametrize(
+    ("low", "width"), [(306_234_560.0, 736.0), (1e12, 100.0), (-9e299, 1.8e300), (1e300, 1e298), (5e-324, 1e-320)]
+)
+def test_values_of_any_size_take_all_colors(low, width):
+    values = low + np.linspace(0, 1, 5000) * width
+    shown = color_by(PointCloud(np.zeros((5000, 3)), {"value": np.append(values[:-1], np.nan)}), "value")
+    assert len(np.unique(shown.colors, axis=0)) > 250
+    assert shown.scale == pytest.approx((values[50], values[-51]), rel=1e-6, abs=width / 1000)
+
+
+def test_stray_values_and_colors_beyond_float32_are_cut_off():
+    values = np.append(np.linspace(0, 0.1, 999), 1e308)
+    shown = color_by(PointCloud(np.zeros((1000, 3)), {"value": values, "rgb": np.full((1000, 3), 1e300)}), "value")
+    assert shown.scale == pytest.approx((0.001, 0.099), abs=1e-3)
+    assert color_by(PointCloud(np.zeros((1, 3)), {"rgb": np.full((1, 3), 1e300)}), "rgb").colors.tolist() == [[255] * 3]
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((0.01, 0.99), "0.01 to 0.99"),
+        ((306_234_560.0, 306_235_296.0), "306234560 to 306235296"),
+        ((1e12, 1e12 + 100), "1000000000000 to 1000000000100"),
+        ((306_234_560.0, 306_234_560.0), "306234560 to 306234560"),
+        ((1e300, 1e300), "1.0000000000000001e+300 to 1.0000000000000001e+300"),
+        ((0.0, 0.0), "0 to 0"),
+    ],
+)
+def test_the_legend_tells_the_ends_apart(ends, text):
+    assert scale_text(*ends) == text
+
+
 def test_clouds_that_cannot_be_shown_are_refused():
     with pytest.raises(ValueError, match="at least one point"):
         CloudPage(PointCloud(np.zeros((0, 3))), {})
@@ -118,6 +153,63 @@ def test_a_link_opens_the_view_that_it_was_taken_from(tmp_path, page, monkeypatc
     for name, (numbers,) in wanted.items():
         found = np.array(shown[name][0].split(","), float)
         np.testing.assert_allclose(found, np.array(numbers.split(","), float), atol=1e-4, err_msg=name)
+
+
+class SlowClient:
+    """A browser that takes the page's camera late, and draws points too small at first."""
+
+    def __init__(self, page):
+        self.page, self.client_id, self.renders = page, 0, 0
+        self.gui, self.scene = MagicMock(), MagicMock()
+        self.camera = SimpleNamespace(
+            position=np.full(3, 3.0),
+            look_at=np.zeros(3),
+            up_direction=np.array([0.0, 0, 1]),
+            wxyz=np.array([1.0, 0, 0, 0]),
+            fov=1.0,
+            image_width=64,
+            image_height=48,
+        )
+        self.camera.on_update = lambda moved: setattr(self, "moved", moved)
+
+    def flush(self):
+        pass
+
+    def open(self):
+        self.page._connect(self)
+        Timer(1.5, self.take_camera).start()
+
+    def take_camera(self):
+        self.camera.position = self.page.server.viser.initial_camera.position
+        self.moved(self.camera)
+
+    def get_render(self, height, width, **options):
+        self.renders += 1
+        picture = np.zeros((height, width, 4), np.uint8)
+        picture[..., 3] = 255
+        picture[0, 0, :2] = self.camera.position[0], min(self.renders, 2)
+        return picture
+
+
+def test_a_slow_browser_is_waited_for(tmp_path, page, monkeypatch):
+    client = SlowClient(page)
+    (tmp_path / "browser").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "browser").chmod(0o755)
+    monkeypatch.setattr(screenshot, "require_browser", lambda: str(tmp_path / "browser"))
+    monkeypatch.setattr(page.server.viser, "get_clients", lambda: {0: client})
+    client.open()
+    try:
+        screenshot.write_screenshot(page, tmp_path / "view.png", width=64, height=48)
+    finally:
+        page._disconnect(client)
+    color = imread(tmp_path / "view.png")[0, 0] * 255
+    assert color[:2].round().tolist() == [0, 2]  # the page's camera, and points of their size
+
+
+def test_a_browser_whose_pictures_never_agree_is_given_up():
+    client = SimpleNamespace(get_render=lambda *size, **options: np.random.default_rng().random((2, 2, 4)))
+    with pytest.raises(TimeoutError, match="did not show the page in time"):
+        screenshot._settled_render(client, 2, 2, time.monotonic() + 0.05)
 
 
 def test_mouse_and_panel_in_a_browser(tmp_path, page):
@@ -215,6 +307,9 @@ def test_the_number_of_points_follows_the_time_of_frames():
         (["--truth", "label", "--prediction", "none"], "no column 'none'"),
         (["--camera", "initialCameraPosition=1,2,3"], "--camera is that of a --screenshot"),
         (["--screenshot", "nowhere/picture.png"], "no such folder"),
+        (["--budget", "10000"], "--budget must be at least 50,000, got 10,000"),
+        (["--budget", "-5"], "--budget must be at least 50,000, got -5"),
+        (["--screenshot", "p.png", "--camera", "initialCameraLookAt=1,x"], "initialCameraLookAt must be three numbers"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path, capsys, monkeypatch, words, message):

@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 from rich.console import Console
 
@@ -17,6 +18,15 @@ def test_confusion_figure_of_25_classes_with_awkward_names(tmp_path):
     confusion_matrix_figure(scores, tmp_path / "confusion.png")
     assert min(imread(tmp_path / "confusion.png").shape[:2]) > 1500
     assert [file.name for file in tmp_path.iterdir()] == ["confusion.png"]
+
+
+def test_confusion_figure_stays_small_and_bare_with_very_many_classes(tmp_path, monkeypatch):
+    texts = []
+    monkeypatch.setattr(Axes, "text", lambda *arguments, **options: texts.append(arguments))
+    names = tuple(f"class {i}" for i in range(150))
+    confusion_matrix_figure(SegmentationScores(names, np.ones((150, 150), int)), tmp_path / "confusion.png")
+    assert max(imread(tmp_path / "confusion.png").shape[:2]) < 26 * 150
+    assert not texts
 
 
 def test_heatmap_shows_percent_of_the_true_class():

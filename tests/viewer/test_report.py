@@ -24,6 +24,11 @@ PRESS_EVERY_BUTTON = """<script>(async () => {
     button.click();
     while (place.dataset.coloredBy !== button.dataset.mode) await new Promise(next => setTimeout(next, 50));
     seen[button.dataset.mode] = place.data.map(trace => [trace.name, trace.x.length]);
+    if (button.dataset.mode === "height") {
+      const { color, cmin, cmax } = place.data[0].marker;
+      const seenHeights = [Math.min(...color), Math.max(...color), new Set(color).size, cmin, cmax];
+      document.body.dataset.heights = JSON.stringify(seenHeights);
+    }
     if (button.getAttribute("aria-pressed") !== "true") throw new Error("not pressed");
     if (button.dataset.mode === "truth") {
       document.body.dataset.legend = Array.from(place.querySelectorAll(".legendtext"), e => e.textContent).join("|");
@@ -42,7 +47,7 @@ def write_example(path, num_points=2000, **changes):
         "scores": SegmentationScores.from_labels(truth, prediction, NAMES),
         "curves": {"train_loss": ([0, 1, 2], [0.9, 0.5, 0.4]), HOSTILE: ([2], [0.7])},
         "cloud": PointCloud(
-            rng.uniform(0, 20, (num_points, 3)) + np.array([7e5, 6.2e6, 0]), {"intensity": rng.random(num_points)}
+            rng.uniform(0, 20, (num_points, 3)) + np.array([7e5, 6.2e6, 1e9]), {"intensity": rng.random(num_points)}
         ),
         "truth": truth,
         "prediction": prediction,
@@ -112,4 +117,6 @@ def test_every_button_recolors_the_cloud_in_a_browser(tmp_path):
         "not labeled": int((~known).sum()),
     }
     assert seen["height"] == [["height", 2000]]
+    # those of the file, though float32 would hold one of them
+    assert json.loads(body["data-heights"]) == pytest.approx([1e9, 1e9 + 20, 2000, 1e9 + 0.2, 1e9 + 19.8], abs=0.2)
     assert body["data-legend"].split("|") == ["ground", "tree", HOSTILE, "not labeled"]

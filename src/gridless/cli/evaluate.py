@@ -10,15 +10,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torchmetrics.classification import MulticlassCalibrationError
 
 from gridless.cli.model_argument import load_model_or_run
-from gridless.data import IGNORED, PreparedCloud, settings_from_plain
+from gridless.data import IGNORED, LabelMap, PreparedCloud, settings_from_plain
 from gridless.io import replaced_when_complete
-from gridless.metrics import SegmentationScores, mean_class_accuracy
+from gridless.metrics import SegmentationScores, calibration_sums, expected_calibration_error, mean_class_accuracy
 from gridless.models.base import Network
 from gridless.prediction import class_probabilities, input_settings, label_map, object_probabilities
 from gridless.training import Recipe, open_clouds
@@ -26,6 +24,7 @@ from gridless.training.recipe import DataSettings
 from gridless.viewer import confusion_matrix_figure, percent, scores_table
 
 _OBJECTS_TOGETHER = 16
+_CALIBRATION_BINS = 15
 
 
 def evaluate(
@@ -34,6 +33,7 @@ def evaluate(
     output: Path | None = None,
     path: Path | None = None,
     validation: bool = False,
+    ignore: list[int] | None = None,
     votes: int = 1,
     workers: int = 0,
 ) -> int:
@@ -46,6 +46,7 @@ def evaluate(
             network of the package.
         path: folder of the data set, if it is not where the training found it.
         validation: score what the training held aside instead.
+        ignore: labels that do not count, besides those that the model's recipe ignores.
         votes: average over as many turns of every crop or object; takes as many times as long.
         workers: processes that prepare crops; 0 prepares them in between. Whole objects are prepared in between.
 
@@ -54,24 +55,25 @@ def evaluate(
     """
     network = load_model_or_run(model, files or ())
     labels = label_map(network)
-    clouds, total = _held_aside(network, path, files) if validation else _named(network, path, files)
+    labels = replace(labels, ignored=[*(labels.ignored or []), *(ignore or [])])
+    clouds, total = _held_aside(network, path, files) if validation else _named(network, labels, path, files)
     folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder
     folder.mkdir(parents=True, exist_ok=True)
     scores: SegmentationScores | None = None
-    calibration = MulticlassCalibrationError(len(labels.names), n_bins=15, ignore_index=IGNORED)
+    calibration = np.zeros((3, _CALIBRATION_BINS))
     console = Console()
     outcomes = _objects if network.task == "classification" else _points
     with console.status("") as status:
         for done, truth, probabilities in outcomes(network, clouds, votes, workers):
             status.update(f"{done} of {total} files")
             part = SegmentationScores.from_labels(truth, probabilities.argmax(axis=1), labels.names)
-            calibration.update(torch.from_numpy(probabilities), torch.from_numpy(truth))
+            calibration += calibration_sums(truth, probabilities, _CALIBRATION_BINS, IGNORED)
             scores = part if scores is None else scores + part
     if scores is None:
         raise ValueError("evaluate: the files have no points")
     console.print(scores_table(scores))
-    calibration_error = float(calibration.compute()) if scores.support.sum() else math.nan
-    console.print(f"expected calibration error {calibration_error:.4f} (15 bins)")
+    calibration_error = expected_calibration_error(calibration)
+    console.print(f"expected calibration error {calibration_error:.4f} ({_CALIBRATION_BINS} bins)")
     result = scores.to_dict() | {
         "expected_calibration_error": None if math.isnan(calibration_error) else calibration_error
     }
@@ -86,14 +88,16 @@ def evaluate(
     return 0
 
 
-def _named(network: Network, path: Path | None, files: list[str] | None) -> tuple[Iterator[PreparedCloud], int]:
+def _named(
+    network: Network, labels: LabelMap, path: Path | None, files: list[str] | None
+) -> tuple[Iterator[PreparedCloud], int]:
     """The files given, or those that the recipe keeps for testing, and their number."""
     plain = network.metadata.get("recipe", {}).get("data", {"train": []})
     data = _moved(settings_from_plain(DataSettings, plain, "model.metadata.recipe.data"), path)
     entries = files or data.test
     if not entries:
         raise ValueError("evaluate: no files given, and the model's recipe names no test files (data.test)")
-    inputs, labels = input_settings(network), label_map(network)
+    inputs = input_settings(network)
     data_set = data.open(labels)
     paths = [file for entry in entries for file in data_set.files(entry)]
     return (data_set.prepare(file, inputs, labels) for file in paths), len(paths)
@@ -112,7 +116,11 @@ def _held_aside(network: Network, path: Path | None, files: list[str] | None) ->
 
 
 def _moved(data: DataSettings, path: Path | None) -> DataSettings:
-    return data if path is None else replace(data, path=str(path.resolve()))
+    if path is None:
+        return data
+    if data.data_set == "files":
+        raise ValueError("evaluate: --path is the folder of a data set, and this model learned from files: name files")
+    return replace(data, path=str(path.resolve()))
 
 
 Outcomes = Iterator[tuple[int, NDArray[np.int64], NDArray[np.float32]]]

@@ -104,7 +104,9 @@ def _parse(name: str, command: Callable[..., Any], words: list[str]) -> dict[str
         if key == "overrides":
             continue
         listed = _list_item(kind)
-        if listed is not None:
+        if listed is int:
+            parser.add_argument(f"--{key}", nargs="+", type=listed, help=text)
+        elif listed is not None:
             parser.add_argument(key, nargs="+" if parameter in required else "*", type=listed, help=text)
         elif position == 0 and parameter in required:
             parser.add_argument(key, type=kind, help=text)

@@ -14,9 +14,9 @@ from rich.console import Console
 import gridless.io as gio
 from gridless.cli.info import ASPRS_CLASSES
 from gridless.cloud import PointCloud
-from gridless.viewer.cloud_page import CloudPage
+from gridless.viewer.cloud_page import SMALLEST_BUDGET, CloudPage
 from gridless.viewer.coloring import Coloring, color_by, right_or_wrong, ways_of_coloring
-from gridless.viewer.screenshot import require_browser, write_screenshot
+from gridless.viewer.screenshot import given_camera, require_browser, write_screenshot
 
 if TYPE_CHECKING:
     from gridless.data import LabelMap
@@ -41,7 +41,7 @@ def view(
         truth: column with true classes, to see beside ``prediction`` where they agree.
         prediction: column with predicted classes.
         model: what predicted, as for predict; labels of one of its classes agree, those that it ignores do not count.
-        budget: largest number of points on the screen at a time.
+        budget: largest number of points on the screen at a time, at least 50,000.
         port: of the page; a free one by default.
         screenshot: PNG file to write instead of serving the page; needs Chromium or Chrome.
         camera: of the screenshot: what follows "?" in a link to a view.
@@ -53,10 +53,13 @@ def view(
         raise ValueError("view: --truth and --prediction belong together")
     if model is not None and truth is None:
         raise ValueError("view: --model says which labels of --truth and --prediction agree")
+    if budget < SMALLEST_BUDGET:
+        raise ValueError(f"view: --budget must be at least {SMALLEST_BUDGET:,}, got {budget:,}")
     if camera and screenshot is None:
         raise ValueError("view: --camera is that of a --screenshot; a link to a view opens the page there")
     if screenshot is not None:  # before minutes of reading
         require_browser()
+        given_camera(camera)
         if not screenshot.absolute().parent.is_dir():
             raise FileNotFoundError(f"view: no such folder: {screenshot.absolute().parent}")
     labels = None if model is None else _labels_of(model, files)

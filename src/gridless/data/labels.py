@@ -71,7 +71,7 @@ class LabelMap:
             known = ", ".join(f"{name} {group}" for name, group in self.classes.items())
             raise ValueError(
                 f"{context}: labels without a mapping: {', '.join(strangers)}; "
-                f"put each in a class ({known}) or in ignored {self.ignored or []}"
+                f"put each in a class ({known}) or in ignored {self.ignored or []}; evaluate takes --ignore"
             )
         return np.array([class_of[int(value)] for value in values], dtype=np.int64)[inverse.reshape(-1)]
 

@@ -16,6 +16,7 @@ from gridless.io.chunks import PointChunks
 POINT_BYTES = 16
 LABEL_BYTES = 4
 LARGEST_LABEL = 0xFFFF
+_LARGEST_SHIFT = 1e-3  # that float32 may give a coordinate
 
 
 def label_path(path: Path) -> Path:
@@ -61,8 +62,8 @@ def write(path: Path, cloud: PointCloud) -> None:
     The label file takes ``instance`` too; the format has no place for other columns, which are left out.
 
     Raises:
-        ValueError: positions are not [N, 3], labels do not fit 16 bits, or an old label file would stay beside
-            a scan that it does not belong to.
+        ValueError: positions are not [N, 3] or not within 1 mm of float32, labels do not fit 16 bits, or an old label
+            file would stay beside a scan that it does not belong to.
     """
     if cloud.dim != 3:
         raise ValueError(f"write: a KITTI scan has 3 coordinates, got positions of shape {cloud.positions.shape}")
@@ -73,7 +74,14 @@ def write(path: Path, cloud: PointCloud) -> None:
             "add the column or write under another name"
         )
     values = np.zeros((len(cloud), 4), "<f4")
-    values[:, :3] = cloud.positions
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has no shift
+        values[:, :3] = cloud.positions
+        shift = np.fmax.reduce(np.abs(values[:, :3] - cloud.positions), axis=None, initial=0.0)
+    if shift > _LARGEST_SHIFT:
+        raise ValueError(
+            f"write: {path.name}: a KITTI scan holds float32, which would shift positions by up to {shift:.3g} m: "
+            "subtract an origin from them, or write .las or .ply"
+        )
     if "intensity" in cloud:
         values[:, 3] = cloud["intensity"]
     packed = None
@@ -82,9 +90,10 @@ def write(path: Path, cloud: PointCloud) -> None:
         if "instance" in cloud:
             packed |= _sixteen_bits(cloud, "instance") << np.uint32(16)
     with contextlib.ExitStack() as complete:
-        values.tofile(complete.enter_context(replaced_when_complete(path)))
+        # unlike tofile, this says so when the disk is full
+        complete.enter_context(replaced_when_complete(path)).write_bytes(values.data)
         if packed is not None:
-            packed.tofile(complete.enter_context(replaced_when_complete(labels)))
+            complete.enter_context(replaced_when_complete(labels)).write_bytes(packed.data)
 
 
 def _sixteen_bits(cloud: PointCloud, name: str) -> NDArray[np.uint32]:

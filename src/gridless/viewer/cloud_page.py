@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gridless.cloud import PointCloud
-from gridless.viewer.coloring import Coloring
+from gridless.viewer.coloring import Coloring, scale_text
 from gridless.viewer.guarded_server import GuardedServer
 from gridless.viewer.octree import Octree
 from gridless.viewer.pace import Pace
@@ -34,7 +34,7 @@ setInterval(() => {
 }, 300);
 """
 _FEWEST = 20_000  # points on the screen, however slow it is
-_COUNT_STEP = 50_000  # of the panel's field for the most points
+SMALLEST_BUDGET = 50_000  # that the panel's field for the most points takes, and its step
 _PICKED_WITHIN = 0.01  # of the distance: how far beside the pointer's ray a point may lie
 
 
@@ -45,7 +45,7 @@ class CloudPage:
         cloud: N finite points in 3 dimensions.
         ways: name -> function that makes the coloring, when it is first asked for; the first one is shown.
         port: to listen on; 0 takes a free one.
-        budget: largest number of points on the screen; fewer are drawn where frames would take long.
+        budget: largest number of points on the screen, at least 50,000; fewer are drawn where frames would take long.
 
     Raises:
         ValueError: no point, not in 3 dimensions, or not finite.
@@ -139,6 +139,10 @@ class CloudPage:
         """Whether every browser has got all points that its camera needs."""
         return bool(self._streams) and all(stream.is_settled for stream in self._streams.values())
 
+    def shows(self, position: NDArray[np.float64], look_at: NDArray[np.float64]) -> bool:
+        """Whether every browser has taken this camera, and has got all points that it needs."""
+        return bool(self._streams) and all(stream.shows(position, look_at) for stream in list(self._streams.values()))
+
     def rows(self, node: int) -> NDArray[np.int64]:
         """The points of a node whose classes are shown."""
         rows, group = self.tree.points_of(node), self.coloring.group
@@ -152,7 +156,7 @@ class CloudPage:
         size = gui.add_slider("point size", min=0.2, max=5.0, step=0.1, initial_value=1.0)
         size.on_update(lambda _: self._resize(size.value))
         hint = "fewer where frames take long"
-        most = gui.add_number("most points", self.budget, min=_COUNT_STEP, step=_COUNT_STEP, hint=hint)
+        most = gui.add_number("most points", self.budget, min=SMALLEST_BUDGET, step=SMALLEST_BUDGET, hint=hint)
         most.on_update(lambda _: self.show_at_most(int(most.value)))
         self._legend = gui.add_folder("legend")
         self._legend_parts: list[Any] = []
@@ -164,11 +168,9 @@ class CloudPage:
         gui, coloring = self.server.viser.gui, self.coloring
         with self._legend:
             if coloring.scale is not None:
-                low, high = coloring.scale
                 ramp = "background:linear-gradient(90deg,#440154,#31688e,#35b779,#fde725)"
-                text = (
-                    f"<div style='margin:4px 12px'><div style='height:10px;{ramp}'></div>{low:.4g} to {high:.4g}</div>"
-                )
+                ends = scale_text(*coloring.scale)
+                text = f"<div style='margin:4px 12px'><div style='height:10px;{ramp}'></div>{ends}</div>"
                 self._legend_parts = [gui.add_html(text)]
                 return
             self._legend_parts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ def color_by(cloud: PointCloud, name: str, class_names: Mapping[int, str] | None
             given = class_names or {}
             texts = [f"{value} {given.get(int(value), '')}".strip() for value in distinct.tolist()]
             return by_group(np.searchsorted(distinct, values), texts, palette.class_colors(texts))
-    return _by_value(values.astype(np.float32))
+    return _by_value(values.astype(np.float64))
 
 
 def right_or_wrong(
@@ -100,15 +101,37 @@ def by_group(group: NDArray[np.int64], names: list[str], colors: list[str]) -> C
     return Coloring(rgb[group], tuple(zip(names, colors, counts, strict=True)), group.astype(np.uint8))
 
 
-def _by_value(values: NDArray[np.float32]) -> Coloring:
+def value_scale(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of a color scale: the middle 98 %, since single stray returns would leave everything else in one color.
+
+    Example:
+        >>> value_scale(np.array([2.0, 2.0, np.nan]))
+        (2.0, 2.0)
+    """
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [1, 99]).tolist() if len(finite) else (0.0, 1.0)
+    return low, high
+
+
+def scale_text(low: float, high: float) -> str:
+    """The ends of a scale, with as many digits as tell them apart.
+
+    Example:
+        >>> scale_text(0.012345, 0.98765), scale_text(306234560.0, 306235296.0)
+        ('0.01235 to 0.9877', '306234560 to 306235296')
+    """
+    times = max(abs(low), abs(high)) / ((high - low) or 1.0)
+    digits = min(17, 4 + int(math.log10(max(1.0, times))))
+    return f"{low:.{digits}g} to {high:.{digits}g}"
+
+
+def _by_value(values: NDArray[np.float64]) -> Coloring:
     from matplotlib import colormaps
 
-    finite = values[np.isfinite(values)]
-    # The middle 98 % set the scale: single stray returns would leave everything else in one color.
-    low, high = np.percentile(finite, [1, 99]).tolist() if len(finite) else (0.0, 1.0)
+    low, high = value_scale(values)
     table = (np.asarray(colormaps["viridis"](np.arange(256)))[:, :3] * 255).round().astype(np.uint8)
-    share = (values - low) / (high - low if high > low else 1.0)
-    colors = table[(np.clip(np.nan_to_num(share), 0, 1) * 255).astype(np.uint8)]
+    share = (np.clip(values, low, high) - low) / ((high - low) or 1.0)
+    colors = table[(np.nan_to_num(share) * 255).astype(np.uint8)]
     colors[~np.isfinite(values)] = [int(palette.UNLABELED[i : i + 2], 16) for i in (1, 3, 5)]
     return Coloring(colors, scale=(low, high))
 
@@ -116,6 +139,6 @@ def _by_value(values: NDArray[np.float32]) -> Coloring:
 def _as_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Colors of 8 or 16 bits, or between 0 and 1, as 8 bits."""
     if values.dtype.kind == "f":
-        return np.asarray(np.clip(np.nan_to_num(values.astype(np.float32)), 0, 1) * 255).astype(np.uint8)
+        return np.asarray(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
     whole = values.astype(np.int64)
     return np.clip(whole >> 8 if whole.max(initial=0) > 255 else whole, 0, 255).astype(np.uint8)

@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from gridless.io.atomic import replaced_when_complete
 from gridless.metrics.segmentation import SegmentationScores
 
+_MOST_CLASSES_WITH_TEXT = 30  # in the cells of the confusion matrix, which grows up to there
+_MOST_TICKS = 100  # that stay apart on its axes
 _LINE_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
 def confusion_matrix_figure(scores: SegmentationScores, path: str | os.PathLike[str]) -> None:
-    """Write the confusion matrix as a picture: percent of each true class, with counts.
+    """Write the confusion matrix as a picture: percent of each true class, up to 30 classes with counts.
 
     Args:
         scores: what to show.
@@ -38,7 +40,7 @@ def confusion_matrix_figure(scores: SegmentationScores, path: str | os.PathLike[
     from matplotlib.figure import Figure
 
     shares, num_classes = _row_percent(scores), len(scores.class_names)
-    side = max(4.5, 0.72 * num_classes + 2.5)
+    side = max(4.5, 0.72 * min(num_classes, _MOST_CLASSES_WITH_TEXT) + 2.5)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -46,12 +48,14 @@ def confusion_matrix_figure(scores: SegmentationScores, path: str | os.PathLike[
     figure.colorbar(image, ax=axes, label="percent of the true class", shrink=0.8)
     # a dollar sign would start mathematical text, and a class name is not ours
     names = [name.replace("$", r"\$") for name in scores.class_names]
-    axes.set_xticks(range(num_classes), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(num_classes), names)
+    every = -(-num_classes // _MOST_TICKS)
+    ticks = range(0, num_classes, every)
+    axes.set_xticks(ticks, names[::every], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names[::every])
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for (row, column), count in np.ndenumerate(scores.confusion):
-        if count:
+        if count and num_classes <= _MOST_CLASSES_WITH_TEXT:
             color = "white" if shares[row, column] > 55 else "#222222"
             text = f"{shares[row, column]:.1f}\n{_short_count(count)}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)

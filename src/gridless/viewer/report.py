@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from gridless.cloud import PointCloud
 from gridless.metrics.segmentation import SegmentationScores
 from gridless.viewer import palette
+from gridless.viewer.coloring import value_scale
 from gridless.viewer.figures import as_plotly_text, confusion_matrix_heatmap, curves_figure
 from gridless.viewer.page import write_page
 from gridless.viewer.table import percent, score_rows
@@ -149,10 +150,12 @@ def _by_group(key: str, label: str, group: NDArray[np.int64], groups: list[dict[
 
 
 def _by_value(key: str, values: NDArray[Any]) -> dict[str, Any]:
-    finite = values[np.isfinite(values)]
-    # The middle 98 % set the color scale: single stray returns would leave everything else in one color.
-    low, high = np.percentile(finite, [1, 99]).tolist() if len(finite) else (0.0, 1.0)
-    return {"key": key, "label": key, "value": _base64(values, "<f4"), "low": low, "high": high}
+    """Values as their share of the color scale: float32 has too few digits for a time or a large height itself."""
+    wide = values.astype(np.float64)
+    low, high = value_scale(wide)
+    with np.errstate(over="ignore"):  # a stray value may be as far off as infinity
+        share = _base64((wide - low) / ((high - low) or 1.0), "<f4")
+    return {"key": key, "label": key, "share": share, "low": low, "high": high}
 
 
 def _base64(values: NDArray[Any], dtype: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import tempfile
@@ -9,8 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridless.io.atomic import replaced_when_complete
 from gridless.viewer.cloud_page import CloudPage
@@ -21,7 +24,6 @@ HEADLESS_FLAGS = (
     "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 )
 _GROUND = 255
-_STILL = 1.0
 
 
 def write_screenshot(
@@ -39,6 +41,7 @@ def write_screenshot(
 
     Raises:
         FileNotFoundError: no Chromium or Chrome is installed, or the folder of ``path`` does not exist.
+        ValueError: a vector of the query is not three numbers.
         ChildProcessError: the browser ended before it showed the page.
         TimeoutError: the browser did not show the page in time.
     """
@@ -46,8 +49,12 @@ def write_screenshot(
 
     browser = require_browser()
     page.draw_all()
+    first = page.server.viser.initial_camera
+    camera = {"initialCameraPosition": first.position, "initialCameraLookAt": first.look_at} | given_camera(query)
+    # all of it in the address: with a part of it there, viser's page does not move to the rest
+    told = dict(parse_qsl(query)) | {name: ",".join(map(str, vector.tolist())) for name, vector in camera.items()}
     with tempfile.TemporaryDirectory() as profile, replaced_when_complete(path) as temporary:
-        address = f"{page.server.address}?{query}"
+        address = f"{page.server.address}?{urlencode(told, safe=',')}"
         command = [
             browser,
             *HEADLESS_FLAGS.split(),
@@ -58,10 +65,9 @@ def write_screenshot(
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             deadline = time.monotonic() + timeout
-            _wait(page.is_settled, deadline, process)
+            _wait(lambda: page.shows(camera["initialCameraPosition"], camera["initialCameraLookAt"]), deadline, process)
             client = next(iter(page.server.viser.get_clients().values()))
-            remaining = max(1.0, deadline - time.monotonic())
-            picture = client.get_render(height, width, transport_format="png", timeout=remaining)
+            picture = _settled_render(client, width, height, deadline)
         finally:
             process.terminate()
             process.wait(10)
@@ -80,17 +86,48 @@ def require_browser() -> str:
     return browser
 
 
-def _wait(is_settled: Callable[[], bool], deadline: float, browser: subprocess.Popen[bytes]) -> None:
-    """Until nothing has moved for a second: the browser first tells a camera of its own, then takes the page's."""
-    since = time.monotonic()
-    while time.monotonic() - since < _STILL:
+def given_camera(query: str) -> dict[str, NDArray[np.float64]]:
+    """Where the camera of an address is and what it looks at, as far as the address says it.
+
+    Raises:
+        ValueError: one of them is not three numbers.
+
+    Example:
+        >>> given_camera("initialCameraPosition=1,2,3")
+        {'initialCameraPosition': array([1., 2., 3.])}
+    """
+    camera = {}
+    for name, text in parse_qsl(query):
+        if name in ("initialCameraPosition", "initialCameraLookAt"):
+            try:
+                vector = [float(part) for part in text.split(",")]
+            except ValueError:
+                vector = []
+            if len(vector) != 3 or not all(map(math.isfinite, vector)):
+                raise ValueError(f"camera: {name} must be three numbers as in 1,2,3, got {text!r}")
+            camera[name] = np.array(vector)
+    return camera
+
+
+def _wait(is_shown: Callable[[], bool], deadline: float, browser: subprocess.Popen[bytes]) -> None:
+    """Until the page is shown: the browser first tells a camera of its own, then takes the page's."""
+    while not is_shown():
         if browser.poll() is not None:
             raise ChildProcessError(f"the browser ended with {browser.returncode} before it showed the page")
         if time.monotonic() > deadline:
             raise TimeoutError("the browser did not show the page in time")
         time.sleep(0.02)
-        if not is_settled():
-            since = time.monotonic()
+
+
+def _settled_render(client: Any, width: int, height: int, deadline: float) -> Any:
+    """A picture that two renders agree on: the browser draws new points once before it gives them their size."""
+    last = np.empty(0)
+    while (remaining := deadline - time.monotonic()) > 0:
+        picture = client.get_render(height, width, transport_format="png", timeout=remaining)
+        if np.array_equal(picture, last):
+            return picture
+        last = picture
+    raise TimeoutError("the browser did not show the page in time")
 
 
 def _on_ground(picture: Any) -> Any:

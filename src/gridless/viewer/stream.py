@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridless.viewer.octree import Camera
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gridless.viewer.cloud_page import CloudPage
 
 _BATCH = 8  # nodes sent before looking whether the camera has moved on
+_SAME = 1e-3  # of a camera, relative and in the units of the page: browsers turn it into angles and back
 _REST = 1.0  # seconds without a movement after which more points are drawn
 
 
@@ -35,6 +37,7 @@ class Stream:
         self._asked, self._done, self._version = 0, 0, 0
         self._working = threading.Lock()
         self._drawn = self._most_drawn = 0
+        self._followed = np.full((2, 3), np.nan)  # where the camera was, and what it looked at
         self._is_closed = False
         self._moved = -_REST
         self._soon = threading.Timer(_REST, self.update)
@@ -43,6 +46,10 @@ class Stream:
     def is_settled(self) -> bool:
         """Whether the browser has, and draws, all points that its camera needs."""
         return not self._is_moving and self._asked == self._done and not self._working.locked()
+
+    def shows(self, position: NDArray[np.float64], look_at: NDArray[np.float64]) -> bool:
+        """Whether the browser's camera is this one, and it has, and draws, all points that it needs."""
+        return np.allclose(self._followed, (position, look_at), _SAME, _SAME) and self.is_settled
 
     def drawn_since_asked(self) -> int:
         """The most points that the browser has drawn since the last call."""
@@ -88,6 +95,7 @@ class Stream:
 
     def _follow(self) -> None:
         asked, version = self._asked, self._version
+        self._followed = np.array([self.client.camera.position, self.client.camera.look_at])
         page, camera = self.page, _camera(self.client.camera)
         needed = page.tree.nodes_for(camera, page.budget)
         if self._is_moving:
