@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import torch
+import yaml
 
-from gridless.data import plain_from_settings
+from gridless.data import plain_from_settings, settings_from_plain
 from gridless.models import MODEL_FILE
 from gridless.training.layout import RECIPE_FILE
-from gridless.training.recipe import Recipe, load_recipe
+from gridless.training.recipe import Recipe
 
 # What a network's weights mean. All else may change on the way: files, steps, rates, workers.
 _FIXED = ("labels", "inputs", "network")
@@ -27,7 +28,8 @@ def check_begin(run: Path, last: Path) -> None:
 def check_resume(run: Path, last: Path, recipe: Recipe) -> None:
     """ValueError where the weights of a checkpoint are not those that a recipe describes, or have done more steps."""
     if (run / RECIPE_FILE).exists():
-        begun = load_recipe(run / RECIPE_FILE)
+        # Not load_recipe: files of the data may have moved since.
+        begun = settings_from_plain(Recipe, yaml.safe_load((run / RECIPE_FILE).read_text(encoding="utf-8")))
         for part in _FIXED:
             # As text, since the order of classes and features counts.
             before, now = (json.dumps(plain_from_settings(getattr(which, part))) for which in (begun, recipe))

@@ -77,9 +77,9 @@ def fit(
     """
     run = Path(recipe.output)
     last = run / "checkpoints" / "last.ckpt"
-    resume = resume and last.exists()
     if not resume:
         check_begin(run, last)
+    resume = resume and last.exists()
     _refuse_what_follows_from_data(recipe)
     recipe, clouds = open_clouds(recipe, skip_bad)
     if resume:
