@@ -202,12 +202,7 @@ class ContinuousConv(nn.Module):
         elif isinstance(neighborhoods, Neighborhoods):
             seen_sources, seen_queries = self._lifted(sources, queries)
             dtype = compute_dtype(features)
-            pairs_seen = PairInputs(
-                source_positions=seen_sources[neighborhoods.indices],
-                query_positions=seen_queries[neighborhoods.query_indices()],
-                extents=None,
-                basis_values=None,
-            )
+            pairs_seen = PairInputs(seen_sources[neighborhoods.indices], seen_queries[neighborhoods.query_indices()])
             z = torch.cat([pairs_seen.relative_positions(dtype), pair_features.to(dtype)], dim=1)
             phi = BASES[basis].evaluate(z, [parameter.to(dtype) for parameter in basis_parameters])
             basis, basis_parameters = GIVEN, [phi]
@@ -264,7 +259,7 @@ class ContinuousConv(nn.Module):
             tuple(self._window_parameters()),
         )
         support = extents if isinstance(extents, Tensor) else None
-        phi = kernel.evaluate(PairInputs(torch.zeros_like(z), z, support, None), self.weight.dtype)
+        phi = kernel.evaluate(PairInputs(torch.zeros_like(z), z, support), self.weight.dtype)
         if self.linear is not None:
             return (phi @ self.weight)[:, :, None] * self.linear.weight
         return torch.einsum("eh,hco->eoc", phi, self.weight)

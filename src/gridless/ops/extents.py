@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gridless.ops.dtypes import compute_dtype
+from gridless.ops.dtypes import widened
 from gridless.ops.registration import operator
 from gridless.ops.rows import pair_rows, row_blocks
 
@@ -73,8 +73,7 @@ def support_extents(source_positions: Tensor, query_positions: Tensor, indices: 
     if source_positions.shape[0] == 0:
         return query_positions.new_zeros(query_positions.shape[0])
     dtype = query_positions.dtype
-    # Squares of float16 overflow beyond 256.
-    sources, queries = (tensor.to(compute_dtype(tensor)) for tensor in (source_positions, query_positions))
+    sources, queries = widened(source_positions), widened(query_positions)
     farthest, occupied = _farthest_pair(sources.detach(), queries.detach(), indices, offsets)
     squared = (queries - sources[farthest]).square().sum(dim=1)
     # The square root has no derivative at 0; nor has the extent of an empty support or of a single point.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gridless import native
-from gridless.ops.dtypes import compute_dtype
+from gridless.ops.dtypes import compute_dtype, widened
 from gridless.ops.workspace import Workspace
 
 # Numbers in the messages of one block, where threads have no sums of their own.
@@ -36,9 +36,7 @@ def make_loop(dtype: torch.dtype, offsets: Tensor, columns: Tensor, num_columns:
 def set_features(loop: Any, features: Tensor) -> None:
     """[num_columns, C]; bfloat16 is widened inside the loop, float16 here."""
     features = features.detach().contiguous()
-    loop.set_features(
-        features.view(torch.int16) if features.dtype == torch.bfloat16 else features.to(compute_dtype(features))
-    )
+    loop.set_features(features.view(torch.int16) if features.dtype == torch.bfloat16 else widened(features))
 
 
 def start(loop: Any) -> None:
@@ -78,7 +76,7 @@ def largest_of_rows(features: Tensor, indices: Tensor, offsets: Tensor) -> Tenso
     places = torch.zeros(len(offsets) - 1, features.shape[1], dtype=torch.int64)
     if places.numel():
         loop = make_loop(compute_dtype(features), offsets, indices, len(features), 1, features.shape[1])
-        set_features(loop, features.to(compute_dtype(features)))
+        set_features(loop, widened(features))
         loop.find_largest(places)
     return places
 

@@ -138,8 +138,9 @@ def _check_writable(model: nn.Module, point: PointCloud, target: Path, probabili
     scores = np.eye(num_classes, dtype=np.float32)
     trial = with_predictions(point[np.zeros(num_classes, int)], labels, scores, probabilities, confidence)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
-        write(Path(folder, target.name), trial)
-        kept = read(Path(folder, target.name)).columns
+        beside = Path(folder, target.name)
+        write(beside, trial)
+        kept = read(beside).columns
     lost = [name for name in trial.columns if name not in point and name not in kept]
     if lost:
         raise ValueError(f"{target}: {target.suffix} has no place for {', '.join(lost)}; write .las, .laz or .ply")

@@ -13,7 +13,7 @@ from gridless.ops.convolution import reference
 from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.operator import continuous_conv_op
-from gridless.ops.convolution.windows import NO_WINDOW, PARAMETER_COUNTS
+from gridless.ops.convolution.windows import NO_WINDOW, WINDOWS
 from gridless.ops.extents import support_extents
 
 IMPLEMENTATIONS = ("auto", "reference", "blocked", "native", "triton")
@@ -222,8 +222,8 @@ def _check(
 
 
 def _check_window(window: str, parameters: Sequence[Tensor]) -> None:
-    if window not in PARAMETER_COUNTS:
-        raise ValueError(f"continuous_conv: window must be one of {', '.join(PARAMETER_COUNTS)}, got {window!r}")
-    count = PARAMETER_COUNTS[window]
+    if window != NO_WINDOW and window not in WINDOWS:
+        raise ValueError(f"continuous_conv: window must be one of {', '.join([NO_WINDOW, *WINDOWS])}, got {window!r}")
+    count = 0 if window == NO_WINDOW else WINDOWS[window].num_parameters
     if len(parameters) != count:
         raise ValueError(f"continuous_conv: window {window!r} takes {count} window_parameters, got {len(parameters)}")

@@ -24,8 +24,8 @@ class PairInputs:
 
     source_positions: Tensor
     query_positions: Tensor
-    extents: Tensor | None
-    basis_values: Tensor | None
+    extents: Tensor | None = None
+    basis_values: Tensor | None = None
 
     def relative_positions(self, dtype: torch.dtype) -> Tensor:
         """z = x - y [E, D], subtracted before rounding to ``dtype``: far from the origin only that keeps its digits."""
@@ -71,4 +71,4 @@ class Kernel:
         extents = extents.to(z.dtype)
         extents = torch.where(extents > torch.finfo(z.dtype).tiny ** 0.25, extents, 1.0)
         u = z.square().sum(dim=1) / extents.square()
-        return WINDOWS[self.window](u, self.window_parameters)
+        return WINDOWS[self.window].weigh(u, self.window_parameters)

@@ -6,11 +6,18 @@ Each is a function of u = |z|² / extent², which unlike |z| is smooth at z = 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-WindowFunction = Callable[[Tensor, Sequence[Tensor]], Tensor]
+
+@dataclass(frozen=True)
+class Window:
+    """A function ``(u, parameters) -> w``, and how many parameters it takes."""
+
+    weigh: Callable[[Tensor, Sequence[Tensor]], Tensor]
+    num_parameters: int
 
 
 def _gaussian(u: Tensor, parameters: Sequence[Tensor]) -> Tensor:
@@ -24,8 +31,5 @@ def _polynomial(u: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 
 #: "none" is the hard support itself (w = 1 on every pair) and needs no function.
-WINDOWS: dict[str, WindowFunction] = {"gaussian": _gaussian, "polynomial": _polynomial}
+WINDOWS = {"gaussian": Window(_gaussian, 1), "polynomial": Window(_polynomial, 0)}
 NO_WINDOW = "none"
-
-#: How many parameters each takes.
-PARAMETER_COUNTS = {NO_WINDOW: 0, "gaussian": 1, "polynomial": 0}

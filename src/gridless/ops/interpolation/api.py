@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gridless.ops.dtypes import compute_dtype
+from gridless.ops.dtypes import widened
 from gridless.ops.rows import pair_rows
 from gridless.ops.weighted_sum import weighted_sum
 
@@ -38,8 +38,7 @@ def interpolate(
     """
     num_rows = query_positions.shape[0]
     rows = pair_rows(offsets, indices.shape[0])
-    # Squares of float16 overflow beyond 256.
-    sources, queries = (tensor.to(compute_dtype(tensor)) for tensor in (source_positions, query_positions))
+    sources, queries = widened(source_positions), widened(query_positions)
     offsets_of_pairs = queries.index_select(0, rows) - sources.index_select(0, indices)
     squared = offsets_of_pairs.square().sum(dim=1)
     # Relative to the row's nearest source, so that no power of a distance overflows or vanishes. The quotient of

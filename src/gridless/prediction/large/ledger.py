@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -17,6 +18,7 @@ from torch import nn
 from gridless.io import replaced_when_complete
 
 _ABOUT = "prediction.json"
+_LOCK = "lock"
 # Workers of a killed process hold its lock until they notice, within five seconds.
 _WAIT_SECONDS = 8.0
 
@@ -39,20 +41,20 @@ class Ledger:
     def __init__(self, target: Path, model: nn.Module, files: Sequence[Path], resume: bool, votes: int = 1) -> None:
         self.target, self.folder = target, target.parent / f".{target.name}.partial"
         self._is_worth_keeping = False
+        about = {"model": _fingerprint(model), "files": [_version(file) for file in files], "votes": votes}
         self.folder.mkdir(exist_ok=True)
-        self._lock = FileLock(self.folder / "lock")  # the system releases it if this process is killed
+        self._lock = FileLock(self.folder / _LOCK)  # the system releases it if this process is killed
         try:
             self._lock.acquire(timeout=_WAIT_SECONDS)
         except Timeout:
             raise ValueError(f"{target} is being labelled by another process; wait until it ends") from None
         try:
-            self._open(model, files, resume, votes)
+            self._open(about, resume)
         except BaseException:
             self._lock.release()
             raise
 
-    def _open(self, model: nn.Module, files: Sequence[Path], resume: bool, votes: int) -> None:
-        about = {"model": _fingerprint(model), "files": [_version(file) for file in files], "votes": votes}
+    def _open(self, about: dict[str, Any], resume: bool) -> None:
         if (self.folder / _ABOUT).exists():
             if not resume:
                 raise ValueError(
@@ -67,7 +69,7 @@ class Ledger:
             self.keep()
         else:
             for leftover in self.folder.glob("*"):  # of a removal that was killed
-                if leftover.name != "lock":
+                if leftover.name != _LOCK:
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             with replaced_when_complete(self.folder / _ABOUT) as temporary:
                 temporary.write_text(json.dumps(about), encoding="utf-8")
