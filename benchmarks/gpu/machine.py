@@ -42,8 +42,6 @@ class Machine:
 
     def median(self, run: Callable[[], object], repeats: int = 10, seconds: float = 5.0) -> float:
         """Milliseconds of a run that is warm."""
-        run()
-        self.wait()
         return medians_in_turn({"": run}, repeats, seconds, self.wait)[""]
 
     def floor(self, sizes: Sizes, passes: Pass, precision: Precision) -> float:
