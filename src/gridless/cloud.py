@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gridless.errors import ReadError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+Coordinates = TypeVar("Coordinates", "NDArray[np.float64]", "Tensor")
+
+
+def horizontal(places: Coordinates) -> Coordinates:
+    """All coordinates [..., D] of places but the last, or the only one: [..., max(1, D - 1)].
+
+    Example:
+        >>> horizontal(np.array([[1.0, 2.0, 9.0]])).tolist(), horizontal(np.array([[1.0]])).tolist()
+        ([[1.0, 2.0]], [[1.0]])
+    """
+    return places[..., : max(1, places.shape[-1] - 1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +73,11 @@ class PointCloud:
     def dim(self) -> int:
         """Number of coordinates D."""
         return self.positions.shape[1]
+
+    @property
+    def horizontal(self) -> NDArray[np.float64]:
+        """All coordinates but the last, or the only one: [N, max(1, D - 1)]."""
+        return horizontal(self.positions)
 
     def __contains__(self, name: object) -> bool:
         return name in self.columns

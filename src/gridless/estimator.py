@@ -281,8 +281,7 @@ def _spacing(cloud: PointCloud) -> float:
 
 def _radius_of(cloud: PointCloud, num_points: int) -> float:
     """Radius of a vertical cylinder that holds about so many points."""
-    horizontal = cloud.positions[:, :-1] if cloud.dim > 1 else cloud.positions
-    dim, extents = horizontal.shape[1], np.maximum(np.ptp(horizontal, axis=0), 1e-9)
+    dim, extents = cloud.horizontal.shape[1], np.maximum(np.ptp(cloud.horizontal, axis=0), 1e-9)
     unit_ball = math.pi ** (dim / 2) / math.gamma(dim / 2 + 1)
     wanted = min(1.0, num_points / len(cloud)) * float(np.prod(extents))
     return (wanted / unit_ball) ** (1 / dim)

@@ -58,18 +58,6 @@ def test_a_temporary_folder_that_cannot_be_written_fails(implementations, monkey
     assert states()["temporary folder"][0] == "failed"
 
 
-@pytest.mark.parametrize(
-    ("environment", "state"),
-    [({}, "warning"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "ok"), ({"GOMP_SPINCOUNT": "10000"}, "ok")],
-)
-def test_long_spinning_threads_are_advised_against(implementations, monkeypatch, environment, state):
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert states()["OpenMP waiting"][0] == state
-
-
 def test_more_threads_than_cores_is_a_warning(implementations, monkeypatch):
     monkeypatch.setattr(doctor_module, "_usable_cores", lambda: 0)
     assert states()["cores"][0] == "warning"

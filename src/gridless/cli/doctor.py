@@ -33,11 +33,6 @@ def doctor() -> int:
 
     Returns:
         0 when everything the package needs works (warnings included), 1 when a core check failed.
-
-    Example:
-        >>> from gridless.cli.doctor import doctor
-        >>> callable(doctor)
-        True
     """
     from rich.console import Console
     from rich.table import Table
@@ -57,8 +52,7 @@ def doctor() -> int:
 
 def _all_checks() -> Iterator[Check]:
     parts: tuple[Callable[[], Iterator[Check]], ...] = (
-        _packages, _cores, _memory, _waiting_threads, _compiled_kernels, _gpus, _implementations, _laz_codec,
-        _temporary_folder,
+        _packages, _cores, _memory, _compiled_kernels, _gpus, _implementations, _laz_codec, _temporary_folder,
     )  # fmt: skip
     for part in parts:
         try:
@@ -107,18 +101,6 @@ def _memory() -> Iterator[Check]:
     yield Check(
         "memory", "warning" if low else "ok", f"{total:.1f} GiB, of which {free:.1f} GiB free (caches not counted)"
     )
-
-
-def _waiting_threads() -> Iterator[Check]:
-    spin, policy = os.environ.get("GOMP_SPINCOUNT", ""), os.environ.get("OMP_WAIT_POLICY", "")
-    if spin:
-        yield Check("OpenMP waiting", "ok", f"GOMP_SPINCOUNT={spin}")
-    elif policy.lower() == "passive":
-        advice = "threads sleep at once; GOMP_SPINCOUNT=10000 is faster where cores are free"
-        yield Check("OpenMP waiting", "ok", f"OMP_WAIT_POLICY=passive: {advice}")
-    else:
-        advice = "when other programs share these cores, set GOMP_SPINCOUNT=10000: waiting threads then free their core"
-        yield Check("OpenMP waiting", "warning", f"threads spin for long; {advice}")
 
 
 def _gpus() -> Iterator[Check]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from gridless.cloud import PointCloud
+from gridless.cloud import PointCloud, horizontal
 from gridless.data.features import COMPUTED_FEATURES
 from gridless.data.settings import unknown_name
 from gridless.data.shapes import neighbors_announced
@@ -223,8 +223,8 @@ class PreparedCloud:
 
     @property
     def horizontal(self) -> NDArray[np.float64]:
-        """All coordinates but the last, [N, D - 1]; crops are cylinders in them."""
-        return self.positions[:, :-1] if self.positions.shape[1] > 1 else self.positions
+        """Crops are cylinders in these coordinates, [N, max(1, D - 1)]."""
+        return horizontal(self.positions)
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -55,7 +55,7 @@ def thinned(cloud: PointCloud, density: float) -> PointCloud:
         >>> 900 < len(thinned(square, 0.1)) < 1100, len(thinned(square, 2.0))
         (True, 10000)
     """
-    horizontal = cloud.positions[:, :-1]
+    horizontal = cloud.horizontal
     if len(cloud) == 0:
         return cloud
     extent = np.prod(np.maximum(np.ptp(horizontal, axis=0), 1e-9))

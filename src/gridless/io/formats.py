@@ -1,4 +1,4 @@
-"""The table of file formats, and the three functions that choose from it by suffix."""
+"""The table of file formats, and the functions that choose from it by suffix."""
 
 from __future__ import annotations
 

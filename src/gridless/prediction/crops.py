@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from gridless.cloud import horizontal
 from gridless.data import Batch, CoveringCrops
 from gridless.neighbors import knn
 from gridless.prediction.ahead import one_ahead
@@ -88,8 +89,7 @@ class _CropInputs(Dataset[_CropInput]):
         nearest = knn(network_points, points, k).indices.view(len(points), k)
         squared = (points[:, None] - network_points[nearest]).square().sum(dim=2)
         weights = 1 / (squared + (0.05 * inputs.voxel_size) ** 2)
-        horizontal = points[:, : max(1, points.shape[1] - 1)]
-        from_axis = horizontal.square().sum(dim=1, keepdim=True) / inputs.crop_radius**2
+        from_axis = horizontal(points).square().sum(dim=1, keepdim=True) / inputs.crop_radius**2
         trust = (1 - from_axis).clamp(min=0.0).square() + 1e-3
         return _CropInput(crop.rows, batch, nearest, weights / weights.sum(dim=1, keepdim=True) * trust)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gridless.cloud import horizontal
 from gridless.data import covering_centers
 from gridless.io import open as open_file
 from gridless.prediction.large.neighbors import header_bounds
@@ -45,14 +46,14 @@ def ground_density(files: Sequence[Path], enough: float) -> float:
         with open_file(file, chunk_size=_CHUNK) as chunks:
             num_points += len(chunks)
             if (box := header_bounds(chunks)) is not None:
-                area = float(np.prod(np.maximum(box[1][:2] - box[0][:2], side)))
+                area = float(np.prod(np.maximum(horizontal(box[1] - box[0]), side)))
                 if len(chunks) >= enough * area:
                     covered += area
                     continue
             for chunk in chunks:
-                horizontal = chunk.positions[:, :2]
-                known = np.isfinite(horizontal).all(axis=1)  # who labels the file tells of the others
-                cells.append(covering_centers(horizontal[known], side, np.zeros(horizontal.shape[1])))
+                places = chunk.horizontal
+                known = np.isfinite(places).all(axis=1)  # who labels the file tells of the others
+                cells.append(covering_centers(places[known], side, np.zeros(places.shape[1])))
         if cells:
             distinct = np.unique(np.concatenate(cells), axis=0)
             covered += len(distinct) * side ** distinct.shape[1]

@@ -207,7 +207,7 @@ class _ExportBest(Callback):
         return {"best": self.best, "loss": self.loss}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best, self.loss = state_dict["best"], state_dict.get("loss", math.inf)  # checkpoints of old have none
+        self.best, self.loss = state_dict["best"], state_dict["loss"]
 
 
 def _quiet_lightning() -> None:

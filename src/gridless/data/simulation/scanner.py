@@ -25,8 +25,8 @@ class ScannerSettings:
 
     Args:
         altitude: flying height above the scene's base height.
-        half_angle: largest scan angle to either side.
-        overlap: share of a swath that its neighbor covers too, in [0, 1); 0.5 means that two strips see each place.
+        half_angle: largest scan angle to either side, at most 40.
+        overlap: share of a swath that its neighbor covers too, in [0, 0.9]; 0.5 means that two strips see each place.
         speed: metres per second along the strip.
         divergence: full opening of the beam in milliradians (0.5 mrad at 700 m lights a disk of 0.35 m).
         rays_per_pulse: sub-rays that share a pulse's energy.
@@ -35,6 +35,9 @@ class ScannerSettings:
         threshold: least energy of an echo; 1 is a whole pulse on a white surface at right angles from ``altitude``.
         range_noise: standard deviation of the range.
         pointing_noise: standard deviation of each of two pointing angles in milliradians.
+
+    Raises:
+        ValueError: a number outside of its range.
     """
 
     altitude: float = 700.0

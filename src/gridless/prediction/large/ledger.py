@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -15,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from gridless.io import replaced_when_complete
+from gridless.io import is_full_disk, replaced_when_complete
 
 _ABOUT = "prediction.json"
 _LOCK = "lock"
@@ -87,7 +86,7 @@ class Ledger:
         if error is None or not self._is_worth_keeping:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error is not None and is_full_disk(error):
             kept = f"; {self.folder} keeps what is finished, --resume continues" if self._is_worth_keeping else ""
             raise OSError(f"{self.target}: the disk is full{kept}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gridless.cloud import PointCloud
+from gridless.cloud import PointCloud, horizontal
 from gridless.io import PointChunks
 from gridless.io import open as open_file
 
@@ -60,17 +60,16 @@ def points_around(
     file: Path, low: NDArray[np.float64], high: NDArray[np.float64], reach: float
 ) -> Iterator[PointCloud]:
     """The points of a file within ``reach`` of a box in the plane, chunk by chunk."""
-    axes = slice(0, max(1, len(low) - 1))
+    low, high = horizontal(low), horizontal(high)
     with open_file(file, chunk_size=_CHUNK) as chunks:
         for chunk in chunks:
-            place = chunk.positions[:, axes]
-            yield chunk[((place >= low[axes] - reach) & (place <= high[axes] + reach)).all(axis=1)]
+            place = chunk.horizontal
+            yield chunk[((place >= low - reach) & (place <= high + reach)).all(axis=1)]
 
 
 def _gap_and_overlap(box: Box, other: Box) -> tuple[float, float]:
     """Largest distance along an axis, and the part of the smaller box that lies in the other, in the plane."""
-    axes = slice(0, max(1, len(box[0]) - 1))
-    low, high = np.maximum(box[0], other[0])[axes], np.minimum(box[1], other[1])[axes]
-    smaller = min(np.prod((b[1] - b[0])[axes]) for b in (box, other))
+    low, high = horizontal(np.maximum(box[0], other[0])), horizontal(np.minimum(box[1], other[1]))
+    smaller = min(np.prod(horizontal(b[1] - b[0])) for b in (box, other))
     shared = np.prod(np.maximum(high - low, 0.0))
     return float((low - high).max()), float(shared / smaller) if smaller > 0 else 0.0

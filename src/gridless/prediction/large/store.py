@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gridless.cloud import PointCloud
+from gridless.cloud import PointCloud, horizontal
 from gridless.io import replaced_when_complete
 
 _POINTS, _RUNS, _FACTS = "points.bin", "runs.npz", "store.json"
@@ -208,8 +208,7 @@ def axis_cell(center: NDArray[np.float64], edge: float) -> NDArray[np.int64]:
 
 def cells_of(positions: NDArray[np.float64], edge: float) -> NDArray[np.int64]:
     """Cell [N, D - 1] of each point; cells are tied to the origin of the coordinates."""
-    horizontal = positions[:, : max(1, positions.shape[1] - 1)]
-    return np.floor(np.clip(horizontal / edge, -_FARTHEST_CELL, _FARTHEST_CELL)).astype(np.int64)
+    return np.floor(np.clip(horizontal(positions) / edge, -_FARTHEST_CELL, _FARTHEST_CELL)).astype(np.int64)
 
 
 def consecutive(places: NDArray[np.int64]) -> Iterator[slice]:
