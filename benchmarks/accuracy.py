@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import dataclasses
 import json
 import sys
 import time
@@ -19,11 +17,10 @@ import yaml
 from benchmarks.report import line, rule, with_section
 from benchmarks.rivals import pointnet
 from benchmarks.rivals.trees import labelled_features, labelled_strips, some_rows, trees
-from benchmarks.rows import RESULTS_FOLDER
+from benchmarks.rows import RESULTS_FOLDER, read_rows, write_rows
 from gridless.cli.combine import combine
 from gridless.cli.evaluate import evaluate
 from gridless.data import find_files, settings_from_plain
-from gridless.io import replaced_when_complete
 from gridless.metrics import SegmentationScores
 from gridless.models import MODEL_FILE, load_model
 from gridless.training import fit, load_recipe
@@ -143,7 +140,7 @@ def main() -> int:
                     print(f"{name}: {label}, seed {seed}", flush=True)
                     row = _measure(name, label, tasks[name], contender, seed, runs)
                     # Read anew: another contender may have been measured meanwhile.
-                    _write_rows(file.rows_file, [*_read_rows(file.rows_file), row])
+                    write_rows(file.rows_file, [*_read_rows(file.rows_file), row], AccuracyRow)
     document, report = _ROOT / file.document, _report(tasks, _read_rows(file.rows_file))
     command = "python -m benchmarks.accuracy" + (f" --file {options.file}" if options.file != _TASKS else "")
     document.write_text(with_section(document.read_text("utf-8"), file.section, command, report), "utf-8")
@@ -256,32 +253,7 @@ def _report(tasks: Mapping[str, Task], rows: Sequence[AccuracyRow]) -> str:
 
 
 def _read_rows(path: Path) -> list[AccuracyRow]:
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            AccuracyRow(
-                entry["task"],
-                entry["contender"],
-                int(entry["seed"]),
-                float(entry["mean_iou"]),
-                entry["classes"],
-                float(entry["overall_accuracy"]),
-                int(entry["parameters"]) if entry["parameters"] else None,
-                float(entry["minutes"]),
-                entry["date"],
-            )
-            for entry in csv.DictReader(file)
-        ]
-
-
-def _write_rows(path: Path, rows: Sequence[AccuracyRow]) -> None:
-    with replaced_when_complete(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(column.name for column in dataclasses.fields(AccuracyRow))
-        for row in rows:
-            values = dataclasses.astuple(row)
-            writer.writerow("" if v is None else f"{v:.5g}" if isinstance(v, float) else v for v in values)
+    return read_rows(path, AccuracyRow) if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -27,14 +27,19 @@ def probe(sizes: Sizes, passes: Pass, name: str) -> dict[str, float | str]:
         contender = prepare(name, problem, passes)
     except UnavailableError as reason:
         return {"note": str(reason)}
-    # What building the inputs has left in the heap would otherwise be used again, unseen.
-    give_back_freed()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
-    start = resident_megabytes("VmRSS")
+    start = resident_from_now_on()
     results = contender.run(passes)
     peak = resident_megabytes("VmHWM")
     given = sum(value.nbytes for value in results.values()) / 2**20
     return {"peak_megabytes": peak - start - given, "process_megabytes": peak}
+
+
+def resident_from_now_on() -> float:
+    """Megabytes of the process, where its peak (VmHWM) begins again."""
+    # What building the inputs has left in the heap would otherwise be used again, unseen.
+    give_back_freed()
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident_megabytes("VmRSS")
 
 
 def resident_megabytes(key: str) -> float:

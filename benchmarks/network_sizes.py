@@ -21,11 +21,10 @@ from torch.nn import functional
 
 import gridless as gl
 from benchmarks.machine import machine
-from benchmarks.memory_probe import resident_megabytes
+from benchmarks.memory_probe import resident_from_now_on, resident_megabytes
 from benchmarks.report import line, rule, with_section
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.models import SIZES
-from gridless.prediction.memory import give_back_freed
 from gridless.pyramid import Pyramid
 from gridless.subsample import voxel_grid
 
@@ -120,9 +119,7 @@ def _median_seconds(run: Callable[[], object]) -> float:
 
 def _peak_megabytes(run: Callable[[], object]) -> float:
     run()  # loads what every pass needs
-    give_back_freed()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
-    start = resident_megabytes("VmRSS")
+    start = resident_from_now_on()
     run()
     return resident_megabytes("VmHWM") - start
 

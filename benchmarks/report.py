@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.contenders import label
+from benchmarks.contenders import OURS, label
 from benchmarks.rows import RESULTS_FOLDER, Row
 from benchmarks.suite import Case, Goal, Suite
 
@@ -172,7 +172,7 @@ def _search_line(row: Row) -> str:
     return line(
         f"{row.points:,}",
         str(row.dim),
-        "gridless" if row.contender == "auto" else row.contender,
+        "gridless" if row.contender == OURS else row.contender,
         time,
         _number(row.times_ours),
     )

@@ -79,7 +79,7 @@ class Row:
 def write_rows(path: Path, rows: Sequence[RowT], kind: type[RowT] = Row) -> None:  # type: ignore[assignment]
     """Write a CSV file of rows of one dataclass; numbers with five digits."""
     with replaced_when_complete(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in dataclasses.fields(kind))
         for row in rows:
             writer.writerow(_text(value) for value in dataclasses.astuple(row))
@@ -106,5 +106,5 @@ def _value(hint: object, text: str) -> Any:
         return text == "True"
     if not text:
         return None
-    assert isinstance(hint, types.UnionType)
-    return typing.get_args(hint)[0](text)
+    kind: Any = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+    return kind(text)

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from benchmarks.contenders import OURS
 from benchmarks.rows import Row
 from benchmarks.suite import SearchCase
 from benchmarks.timing import medians_in_turn
 from gridless.neighbors import Neighborhoods, knn, within_radius
 
-_OURS = "auto"
 # Places may differ where distances tie within rounding.
 _LEAST_AGREEMENT = 0.999
 
@@ -33,7 +33,7 @@ def measure_search(name: str, case: SearchCase) -> list[Row]:
             for contender, milliseconds in medians.items():
                 row = Row(name, contender, case.task, num_points, case.neighbors, dim=dim, failed=bool(note), note=note)
                 if not note:
-                    row = replace(row, milliseconds=milliseconds, times_ours=milliseconds / medians[_OURS])
+                    row = replace(row, milliseconds=milliseconds, times_ours=milliseconds / medians[OURS])
                 rows.append(row)
     return rows
 
@@ -41,7 +41,7 @@ def measure_search(name: str, case: SearchCase) -> list[Row]:
 def _nearest(points: torch.Tensor, k: int) -> dict[str, Callable[[], Any]]:
     array, threads = _array(points), torch.get_num_threads()
     calls: dict[str, Callable[[], Any]] = {
-        _OURS: lambda: knn(points, points, k),
+        OURS: lambda: knn(points, points, k),
         "scipy": lambda: cKDTree(array).query(array, k, workers=threads)[1],
     }
     try:
@@ -57,7 +57,7 @@ def _within(points: torch.Tensor, k: int) -> dict[str, Callable[[], Any]]:
     farthest = points[knn(points, points, k).indices[k - 1 :: k]]
     radius = float((points - farthest).double().norm(dim=1).median())
     return {
-        _OURS: lambda: within_radius(points, points, radius),
+        OURS: lambda: within_radius(points, points, radius),
         "scipy": lambda: cKDTree(array).query_ball_point(array, radius, workers=threads),
     }
 
@@ -68,7 +68,7 @@ def _array(points: torch.Tensor) -> NDArray[np.float64]:
 
 def _disagreement(case: SearchCase, calls: dict[str, Callable[[], Any]]) -> str:
     """What is wrong with our rows, by scipy's; "" where they agree."""
-    found: Neighborhoods = calls[_OURS]()
+    found: Neighborhoods = calls[OURS]()
     expected = calls["scipy"]()
     if case.task == "knn":
         agreement = float((found.indices.numpy().reshape(-1, case.neighbors) == expected).mean())

@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from benchmarks.contenders import OURS
 from benchmarks.rows import Row
 from benchmarks.suite import SubsampleCase
 from benchmarks.timing import medians_in_turn
 from gridless.neighbors import knn
 from gridless.subsample import farthest, voxel_grid
 
-_OURS = "auto"
 # Points may differ where distances to a mean are equal within rounding.
 _LEAST_AGREEMENT = 0.999
 _ROUNDING = 1e-12
@@ -38,7 +38,7 @@ def measure_subsampling(name: str, case: SubsampleCase) -> list[Row]:
             note = _disagreement(case, points, chosen[contender], chosen["plain"])
             row = Row(name, contender, case.task, num_points, dim=case.dim, failed=bool(note), note=note)
             if not note:
-                row = replace(row, milliseconds=milliseconds, times_ours=milliseconds / medians[_OURS])
+                row = replace(row, milliseconds=milliseconds, times_ours=milliseconds / medians[OURS])
             rows.append(row)
     return rows
 
@@ -46,11 +46,11 @@ def measure_subsampling(name: str, case: SubsampleCase) -> list[Row]:
 def _voxels(points: Tensor, kept: int) -> Calls:
     """Voxels of which about ``kept`` fill the unit cube."""
     size = kept ** (-1 / points.shape[1])
-    return {_OURS: lambda: voxel_grid(points, size), "plain": lambda: _plain_voxels(points, size)}
+    return {OURS: lambda: voxel_grid(points, size), "plain": lambda: _plain_voxels(points, size)}
 
 
 def _farthest(points: Tensor, kept: int) -> Calls:
-    calls = {_OURS: lambda: farthest(points, kept), "plain": lambda: _plain_farthest(points, kept)}
+    calls = {OURS: lambda: farthest(points, kept), "plain": lambda: _plain_farthest(points, kept)}
     try:
         from fpsample import bucket_fps_kdline_sampling
     except ImportError:

@@ -208,22 +208,22 @@ def rows_of_points(
 
 
 def section(table: Sequence[dict[str, Any]]) -> str:
-    """The table in short: of each kernel the most that it takes with any number of channels; times stay empty."""
+    """The table in short: of each kernel the most that it takes with any number of channels."""
     kernels = list(dict.fromkeys(line["kernel"] for line in table))
     kinds: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for line in table:
         kind = (line["kernels"], line["basis"], line["precision"], line["architecture"])
         kinds.setdefault(kind, []).append(line)
-    header = ("kernels", "φ", "precision", "architecture", *kernels, "shared kB", "products", "time")
+    header = ("kernels", "φ", "precision", "architecture", *kernels, "shared kB", "products")
     rows = [report.line(*header), report.rule(len(header))]
     for names, lines in kinds.items():
         of_kernels = [[line for line in lines if line["kernel"] == kernel] for kernel in kernels]
         registers = [str(max((int(line["registers"]) for line in found), default="")) for found in of_kernels]
         shared = max(int(line["shared bytes"]) for line in lines) // 1000
         products = "/".join(dict.fromkeys(line["products"] for line in lines))
-        rows.append(report.line(*names, *registers, str(shared), products, ""))
+        rows.append(report.line(*names, *registers, str(shared), products))
     spilled = sum(int(line["spilled bytes"]) for line in table)
-    facts = f"{len(table)} kernels and shapes, {spilled} bytes spilled. No GPU was at hand: times are not measured."
+    facts = f"{len(table)} kernels and shapes, {spilled} bytes spilled."
     return "\n\n".join([facts, "\n".join(rows)])
 
 
@@ -237,7 +237,7 @@ def write_section() -> None:
 def main() -> int:
     """The command; 1 where a kernel spills."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} and the section of {DOCUMENT.name}")
     parser.add_argument("--one", action="store_true", help="64 channels in bfloat16 for sm_90 only")
     parser.add_argument("--report-only", action="store_true", help="make the summary from the table that there is")
     parser.add_argument("--widest", action="store_true", help="with the widest kernel network instead of a layer's")

@@ -116,7 +116,7 @@ class PointSegmenter:
             recipe = Recipe(
                 # A strip held aside, as large trainings do it, may lack most classes of a small cloud.
                 data=DataSettings(entries, validation=[entry.files for entry in entries]),
-                labels=LabelMap({name: [number] for number, name in enumerate(names)}, column=_LABEL),
+                labels=LabelMap.numbered(names, _LABEL),
                 inputs=inputs,
                 sampler=SamplerSettings(center_jitter=inputs.crop_radius / 5),
                 network=NetworkSettings(

@@ -7,6 +7,9 @@ import os
 from functools import cache
 from types import ModuleType
 
+import torch  # before the kernels are loaded, so that its OpenMP threads are there to be shared
+from torch import Tensor
+
 from gridless.errors import UnsupportedError
 
 #: Set to one of ``extension().instruction_sets()`` to run slower kernels than the machine could, for comparison.
@@ -48,6 +51,11 @@ def choose(function: str, impl: str, *others: str) -> str:
     return others[0] if reason else "native"
 
 
+def readable_positions(positions: Tensor) -> Tensor:
+    """What the kernels take: [N, D], side by side in float32 or float64."""
+    return positions.to(torch.promote_types(positions.dtype, torch.float32)).contiguous()
+
+
 @cache
 def instruction_set() -> str:
     """The instruction set that kernels run with: the best that this machine has, or what the environment asks for.
@@ -66,8 +74,6 @@ def instruction_set() -> str:
 
 @cache
 def _load() -> tuple[ModuleType | None, str]:
-    import torch  # first, so that its OpenMP threads are there to be shared
-
     try:
         module = importlib.import_module("gridless._native")
     except ImportError as error:

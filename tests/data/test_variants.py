@@ -23,6 +23,11 @@ def test_thinning_reaches_its_density_and_is_repeatable():
     assert len(thinned(cloud[:0], 0.5)) == 0
 
 
+def test_clouds_of_one_coordinate_are_thinned_too():
+    line = PointCloud(np.linspace(0, 100, 1001)[:, None])
+    assert 80 < len(thinned(line, 1.0)) < 120
+
+
 def test_a_relief_changes_heights_alone_and_is_repeatable():
     cloud = flat()
     changed = on_relief(cloud, 3)

@@ -5,7 +5,8 @@ from gridless.data.cache import CloudCache
 from gridless.data.crops import Crop, covering_centers, cut_crop, whole_crop
 from gridless.data.datasets import Batch, CoveringCrops, SamplerSettings, TrainingCrops, weight_per_class
 from gridless.data.features import COMPUTED_FEATURES, computed_feature
-from gridless.data.files import find_files, hold_out_files, hold_out_strips, with_variables
+from gridless.data.files import find_files, with_variables
+from gridless.data.held_out import hold_out_files, hold_out_strips
 from gridless.data.inputs import FeatureSettings, InputSettings, PreparedCloud
 from gridless.data.labels import IGNORED, LabelMap
 from gridless.data.published import DATA_SETS, DataSet, Files, Task

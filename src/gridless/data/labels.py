@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,11 @@ class LabelMap:
     classes: dict[str, list[int]]
     ignored: list[int] | None = None
     column: str = "classification"
+
+    @classmethod
+    def numbered(cls, names: Iterable[str], column: str = "label") -> LabelMap:
+        """Classes whose raw labels are their numbers, from 0 on."""
+        return cls({name: [number] for number, name in enumerate(names)}, column=column)
 
     def __post_init__(self) -> None:
         if not self.classes:

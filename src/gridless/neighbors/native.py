@@ -20,12 +20,12 @@ class SearchTrees:
             begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self._largest_cloud = int(begins.diff().max()) if len(begins) > 1 else 0
         self._tree = native.extension().SearchTree(
-            _readable(source), order, begins, torch.get_num_threads(), native.instruction_set()
+            native.readable_positions(source), order, begins, torch.get_num_threads(), native.instruction_set()
         )
 
     def search(self, query: Tensor, k: int | None, radius: float | None, batch: Tensor | None) -> Neighborhoods:
         """Sources of each query by (‖x − y‖², index), at most k and none with ‖x − y‖² > radius²."""
-        query, clouds = _readable(query), self._clouds_of(batch)
+        query, clouds = native.readable_positions(query), self._clouds_of(batch)
         if k is None or radius is not None:
             assert radius is not None
             return self._within_radius(query, clouds, radius, k or 0)
@@ -58,7 +58,3 @@ class SearchTrees:
             return torch.full_like(batch, -1)
         places = torch.searchsorted(self._labels, batch.contiguous()).clamp(max=len(self._labels) - 1)
         return torch.where(self._labels[places] == batch, places, -1)
-
-
-def _readable(positions: Tensor) -> Tensor:
-    return positions.to(torch.promote_types(positions.dtype, torch.float32)).contiguous()

@@ -13,8 +13,10 @@ from torch.utils.checkpoint import checkpoint
 from gridless.neighbors import AllPairs, Neighborhoods
 from gridless.nn.bases import KernelBasis
 from gridless.ops.convolution import continuous_conv
+from gridless.ops.convolution.api import REDUCTIONS
 from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel, PairInputs
+from gridless.ops.convolution.windows import WINDOWS
 from gridless.ops.dtypes import compute_dtype
 
 _INPUTS_PER_AXIS = {"offset": 1, "positions": 2, "both": 3}
@@ -84,9 +86,9 @@ class ContinuousConv(nn.Module):
             if count < 1:
                 raise ValueError(f"ContinuousConv: {name} must be at least 1, got {count}")
         choices = {
-            "window": (window, (None, "gaussian", "polynomial")),
+            "window": (window, (None, *WINDOWS)),
             "activation": (activation, ("relu", "silu", "gelu", "sine")),
-            "reduce": (reduce, ("mean", "sum", "density")),
+            "reduce": (reduce, REDUCTIONS),
             "kernel_inputs": (kernel_inputs, tuple(_INPUTS_PER_AXIS)),
         }
         for name, (value, allowed) in choices.items():

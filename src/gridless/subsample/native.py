@@ -18,7 +18,9 @@ def kept_points(
     """As :func:`gridless.subsample.reference.kept_points`."""
     kept_of = torch.empty(len(positions), dtype=torch.int64)
     clouds = None if batch is None else batch.contiguous()
-    near = native.extension().voxel_grid(_readable(positions), edges, corner, clouds, kept_of, torch.get_num_threads())
+    near = native.extension().voxel_grid(
+        native.readable_positions(positions), edges, corner, clouds, kept_of, torch.get_num_threads()
+    )
     return kept_of if near else None
 
 
@@ -29,10 +31,6 @@ def farthest_points(
     begins, chosen_begins = (torch.tensor([0, *accumulate(lengths)]) for lengths in (counts, wanted))
     chosen = torch.empty(sum(wanted), dtype=torch.int64)
     native.extension().farthest(
-        _readable(positions), order, begins, chosen_begins, start, chosen, torch.get_num_threads()
+        native.readable_positions(positions), order, begins, chosen_begins, start, chosen, torch.get_num_threads()
     )
     return chosen
-
-
-def _readable(positions: Tensor) -> Tensor:
-    return positions.to(torch.promote_types(positions.dtype, torch.float32)).contiguous()

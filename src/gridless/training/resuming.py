@@ -15,6 +15,8 @@ from gridless.training.recipe import Recipe
 
 # What a network's weights mean. All else may change on the way: files, steps, rates, workers.
 _FIXED = ("labels", "inputs", "network")
+# Letters of a text, to either side of where it differs.
+_SHOWN = 40
 
 
 def check_begin(run: Path, last: Path) -> None:
@@ -43,11 +45,11 @@ def check_resume(run: Path, last: Path, recipe: Recipe) -> None:
         raise ValueError(f"{run} has done {done} steps, more than schedule.steps: {recipe.schedule.steps}")
 
 
-def _difference(before: str, now: str, around: int = 40) -> str:
+def _difference(before: str, now: str) -> str:
     """The first place where two texts part."""
     place = next(
         (place for place, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]),
         min(len(before), len(now)),
     )
-    start = max(0, place - around)
-    return f"…{before[start : place + around]}… before, …{now[start : place + around]}… now"
+    start = max(0, place - _SHOWN)
+    return f"…{before[start : place + _SHOWN]}… before, …{now[start : place + _SHOWN]}… now"

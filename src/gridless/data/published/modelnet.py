@@ -67,7 +67,7 @@ class ModelNet40(DataSet):
 
     @property
     def labels(self) -> LabelMap:
-        return LabelMap({name: [number] for number, name in enumerate(self.class_names)}, column="label")
+        return LabelMap.numbered(self.class_names)
 
     def files(self, part: str) -> list[Path]:
         self.one_of(part, ("train", "test"))

@@ -101,7 +101,7 @@ class RadHAR(DataSet):
 
     @property
     def labels(self) -> LabelMap:
-        return LabelMap({name: [number] for number, name in enumerate(self.class_names)}, column="label")
+        return LabelMap.numbered(self.class_names)
 
     def files(self, part: str) -> list[Path]:
         self.one_of(part, list(self.steps))

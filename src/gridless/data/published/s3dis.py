@@ -54,7 +54,7 @@ class S3DIS(DataSet):
 
     @property
     def labels(self) -> LabelMap:
-        return LabelMap({name: [number] for number, name in enumerate(CLASSES)}, column="label")
+        return LabelMap.numbered(CLASSES)
 
     def files(self, part: str) -> list[Path]:
         area = self.require(self.root / self.one_of(part, AREAS))

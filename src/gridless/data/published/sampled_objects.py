@@ -54,7 +54,7 @@ class SampledObjects(DataSet):
 
     @property
     def labels(self) -> LabelMap:
-        return LabelMap({name: [number] for number, name in enumerate(self.class_names)}, column="label")
+        return LabelMap.numbered(self.class_names)
 
     def files(self, part: str) -> list[Path]:
         self.one_of(part, [archive.stem for archive in self._parts])

@@ -64,7 +64,7 @@ class ShapeNetPart(DataSet):
     @property
     def labels(self) -> LabelMap:
         names = [f"{category} {part}" for category, count in PARTS_OF_CATEGORY.items() for part in range(count)]
-        return LabelMap({name: [number] for number, name in enumerate(names)}, column="label")
+        return LabelMap.numbered(names)
 
     def files(self, part: str) -> list[Path]:
         self.one_of(part, ("train", "val", "test"))

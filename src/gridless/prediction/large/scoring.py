@@ -71,17 +71,10 @@ class TileScorer:
         self.inputs.prepare(example, self.context, whole=self.whole)
         return replace(self, whole=self.whole.without_points())
 
-    def score(
-        self,
-        model: nn.Module,
-        loaded: LoadedTile,
-        workers: int = 0,
-        progress: Progress | None = None,
-        clock: Clock | None = None,
-    ) -> NDArray[np.float32]:
+    def score(self, model: nn.Module, loaded: LoadedTile) -> NDArray[np.float32]:
         """What the crops whose axes stand in the tile add [n, classes] to each of its points."""
-        clock = Clock() if clock is None else clock
-        return self.score_crops(model, self.crops(model, loaded, clock), workers, progress, clock)
+        clock = Clock()
+        return self.score_crops(model, self.crops(model, loaded, clock), workers=0, progress=None, clock=clock)
 
     def crops(self, model: nn.Module, loaded: LoadedTile, clock: Clock) -> CoveringCrops:
         """The crops whose axes stand in the tile, its features computed."""
