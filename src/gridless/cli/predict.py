@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -56,21 +57,11 @@ def predict(
         The exit status, 0.
     """
     files = find_files(inputs, Path.cwd())
-    is_folder = output.is_dir() or output.suffix.lower() not in SUFFIXES
-    if len(files) == 1 and is_folder and output.suffix and not output.is_dir():
-        raise ValueError(f"predict: {output}: unknown suffix {output.suffix}; known are {', '.join(sorted(SUFFIXES))}")
-    if len(files) > 1 and not is_folder:
-        raise ValueError(f"predict: {len(files)} inputs need a folder as --output, got the file {output}")
-    targets = [output / file.name if is_folder else output for file in files]
-    for file, target in zip(files, targets, strict=True):
-        if target.resolve() == file.resolve():
-            raise ValueError(f"predict: {target} would replace its own input; choose another --output")
-    if len({target.name for target in targets}) < len(targets):
-        raise ValueError("predict: two inputs have the same file name, and would become one output")
+    targets = _targets(files, output)
     allowed = bytes_of(memory)
     model = model_file(model, inputs)
     network = load_model(model)
-    if is_folder:
+    if targets[0] != output:
         output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(targets[0].parent)
     console = Console()
@@ -82,37 +73,21 @@ def predict(
         else:
             jobs.append(_Job(file, target, neighbors))
     with _cluster(network, cluster if jobs else None) as scoring, Progress(*columns, console=console) as bar:
-
-        def label(job: _Job) -> None:
-            clock, start = Clock(), time.perf_counter()
-            with _Stages(bar, job.file.name) as shown:
-                predict_file(
-                    network,
-                    job.file,
-                    job.target,
-                    memory=allowed,
-                    neighbors=job.neighbors,
-                    probabilities=probabilities,
-                    confidence=confidence,
-                    votes=votes,
-                    workers=workers,
-                    scoring=scoring,
-                    resume=resume,
-                    progress=shown.update,
-                    clock=clock,
-                )
-            speed = shown.points / (time.perf_counter() - start)
-            stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.seconds.items())
-            console.print(
-                f"written: {job.target}\n  {shown.points:,} points, {speed:,.0f} points/s: {stages}",
-                soft_wrap=True,
-                markup=False,
-                highlight=False,
-            )
+        labelled = partial(
+            predict_file,
+            network,
+            memory=allowed,
+            probabilities=probabilities,
+            confidence=confidence,
+            votes=votes,
+            workers=workers,
+            scoring=scoring,
+            resume=resume,
+        )
 
         def label_or_note(job: _Job) -> None:
             try:
-                label(job)
+                _label(job, labelled, bar)
             except ValueError as error:
                 if len(jobs) == 1:
                     raise
@@ -134,6 +109,22 @@ def predict(
     return 0
 
 
+def _targets(files: Sequence[Path], output: Path) -> list[Path]:
+    """Where each file's labels go."""
+    is_folder = output.is_dir() or output.suffix.lower() not in SUFFIXES
+    if len(files) == 1 and is_folder and output.suffix and not output.is_dir():
+        raise ValueError(f"predict: {output}: unknown suffix {output.suffix}; known are {', '.join(sorted(SUFFIXES))}")
+    if len(files) > 1 and not is_folder:
+        raise ValueError(f"predict: {len(files)} inputs need a folder as --output, got the file {output}")
+    targets = [output / file.name if is_folder else output for file in files]
+    for file, target in zip(files, targets, strict=True):
+        if target.resolve() == file.resolve():
+            raise ValueError(f"predict: {target} would replace its own input; choose another --output")
+    if len({target.name for target in targets}) < len(targets):
+        raise ValueError("predict: two inputs have the same file name, and would become one output")
+    return targets
+
+
 @dataclass(frozen=True)
 class _Job:
     """A file to label, where to, and the files beside it."""
@@ -141,6 +132,21 @@ class _Job:
     file: Path
     target: Path
     neighbors: Sequence[Path]
+
+
+def _label(job: _Job, labelled: Callable[..., None], bar: Progress) -> None:
+    """Do a job by ``predict_file``, whose other arguments are given, and tell how fast it went."""
+    clock, start = Clock(), time.perf_counter()
+    with _Stages(bar, job.file.name) as shown:
+        labelled(job.file, job.target, neighbors=job.neighbors, progress=shown.update, clock=clock)
+    speed = shown.points / (time.perf_counter() - start)
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.seconds.items())
+    bar.console.print(
+        f"written: {job.target}\n  {shown.points:,} points, {speed:,.0f} points/s: {stages}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
 
 
 @contextlib.contextmanager

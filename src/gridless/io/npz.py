@@ -30,9 +30,7 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
         start = file.read(4)
     if start not in (b"PK\3\4", b"PK\5\6"):
         raise ReadError(path, f"not an NPZ archive: starts with {start!r}, expected b'PK\\x03\\x04'", "byte 0")
-    # Opened here, because np.load leaves a file that it opened itself open when the archive is damaged.
-    with _damage_reported(path), path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-        shapes = {name: _shape(path, archive.zip, name) for name in archive.files}
+    with opened(path) as (archive, shapes):
         name_of_positions = next((name for name in POSITION_NAMES if name in shapes), None)
         if name_of_positions is None:
             raise ReadError(path, f"has no array {', '.join(POSITION_NAMES)}; it has {', '.join(shapes) or 'none'}")
@@ -50,6 +48,23 @@ def open_chunks(path: Path, chunk_size: int) -> PointChunks:
     others = [name for name in shapes if name != name_of_positions and name not in columns]
     cloud = PointCloud(positions, columns, {"other_arrays": others} if others else {})
     return PointChunks(len(cloud), chunk_size, lambda start, stop: cloud[start:stop], dict(cloud.metadata))
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[Any, dict[str, tuple[int, ...]]]]:
+    """An archive, and the shapes of its arrays, which it is large enough to hold.
+
+    Raises:
+        ReadError: damaged, or an array promises more than there is; within the block, too.
+    """
+    try:
+        # Opened here, because np.load leaves a file that it opened itself open when the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            yield archive, {name: _shape(path, archive.zip, name) for name in archive.files}
+    except (ReadError, FileNotFoundError):
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged archives
+        raise ReadError(path, f"the archive cannot be read: {error}") from error
 
 
 def write(path: Path, cloud: PointCloud, compressed: bool = True) -> None:
@@ -86,13 +101,3 @@ def _shape(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     if min(shape, default=0) < 0 or promised > present:
         raise ReadError(path, f"array {name!r} promises {promised} bytes of shape {shape}, the archive holds {present}")
     return tuple(shape)
-
-
-@contextlib.contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ReadError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged archives
-        raise ReadError(path, f"the archive cannot be read: {error}") from error
