@@ -1,5 +1,7 @@
 """Data sets in the layouts of their publishers: parts, clouds, labels, and words for what is missing or damaged."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -199,6 +201,15 @@ def test_damaged_sampled_objects_name_the_archive(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ReadError, match=r"train\.npz: the archive cannot be read"):
         data.files("train")
+
+
+def test_archives_that_promise_more_than_they_hold_are_refused_before_they_are_read(tmp_path):
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**9, 100, 3)}
+    path = layouts.sampled_objects(tmp_path) / "train.npz"
+    with zipfile.ZipFile(path, "a") as archive, archive.open("extra.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(ReadError, match=r"train\.npz: array 'extra' promises 1200000000000 bytes"):
+        DATA_SETS["sampled_objects"](tmp_path).files("train")
 
 
 def test_radhar_leaves_out_what_lies_beyond_the_radars_reach(tmp_path):
