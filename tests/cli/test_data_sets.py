@@ -8,6 +8,7 @@ import pytest
 import gridless as gl
 from gridless.cli.main import main
 from gridless.training import read_curves
+from tests.cli.printed import words_of
 from tests.data.published import layouts
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -16,10 +17,6 @@ QUICK = [
     "--schedule.average_decay=0.5", "--data.validation_crops=3",
 ]  # fmt: skip
 SMALL = "--network.config={spacing: 0.3, channels: [8, 16], blocks: [1, 1]}"
-
-
-def words_of(text):
-    return " ".join(text.replace("│", "").split())
 
 
 @pytest.mark.parametrize(

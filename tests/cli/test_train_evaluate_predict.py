@@ -11,11 +11,7 @@ import yaml
 import gridless as gl
 from gridless.cli.main import main
 from gridless.training import read_curves
-
-
-def words_of(text):
-    """The text without the panel's frame and line breaks."""
-    return " ".join(text.replace("│", "").split())
+from tests.cli.printed import words_of
 
 
 def scene(seed):

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import gridless as gl
 from gridless.data.simulation import simulate_airborne_lidar
@@ -22,31 +21,16 @@ from gridless.errors import ReadError
 from gridless.training import DivergedError, TrainingFiles, fit, load_recipe, read_curves
 from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.module import NetworkTraining
+from tests.training.simulated import write_recipe
 
 STEPS, STEPS_PER_EPOCH = 36, 6
 
 
 @pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("job")
-    for seed in (1, 2):
-        gl.write(folder / f"scene_{seed}.laz", simulate_airborne_lidar(seed, (30.0, 30.0), density=3.0))
-    recipe = {
-        "data": {"train": ["scene_1.laz", "scene_2.laz"]},
-        "labels": {"classes": {"ground": [2], "vegetation": [3, 5], "building": [6]}, "ignored": [14, 15, 64]},
-        "inputs": {"features": [{"name": "height_above_ground", "scale": 3}], "voxel_size": 1.0, "crop_radius": 6},
-        # Dropout and the moving average have a state that has to survive too.
-        "network": {"name": "pccn_unet", "config": {"channels": [8, 16], "blocks": [1, 1], "dropout": 0.3}},
-        "schedule": {
-            "steps": STEPS,
-            "steps_per_epoch": STEPS_PER_EPOCH,
-            "crops_per_step": 2,
-            "average_decay": 0.9,
-            "workers": 0,
-        },
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return folder / "recipe.yaml"
+    schedule = {"steps": STEPS, "steps_per_epoch": STEPS_PER_EPOCH, "crops_per_step": 2, "average_decay": 0.9}
+    # Dropout and the moving average have a state that has to survive too.
+    return write_recipe(tmp_path_factory.mktemp("job"), 2, schedule, dropout=0.3)
 
 
 @pytest.fixture

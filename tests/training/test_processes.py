@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 import gridless as gl
-from gridless.data.simulation import simulate_airborne_lidar
 from gridless.training import fit, load_recipe, read_curves
 from gridless.training.module import NetworkTraining
 from gridless.training.processes import share_of, trainer_placement
+from tests.training.simulated import write_recipe
 
 
 def free_port():
@@ -28,24 +27,10 @@ def free_port():
 
 @pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("job")
-    gl.write(folder / "scene.laz", simulate_airborne_lidar(1, (30.0, 30.0), density=3.0))
-    recipe = {
-        "data": {"train": ["scene.laz"]},
-        "labels": {"classes": {"ground": [2], "vegetation": [3, 5], "building": [6]}, "ignored": [14, 15, 64]},
-        "inputs": {"features": [{"name": "height_above_ground", "scale": 3}], "voxel_size": 1.0, "crop_radius": 6},
-        "network": {"name": "pccn_unet", "config": {"channels": [8, 16], "blocks": [1, 1]}},
-        "schedule": {
-            "steps": 8,
-            "steps_per_epoch": 4,
-            "crops_per_step": 4,
-            "loss_average": "crops",
-            "average_decay": 0.8,
-            "workers": 0,
-        },
-    }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return folder / "recipe.yaml"
+    schedule = {
+        "steps": 8, "steps_per_epoch": 4, "crops_per_step": 4, "loss_average": "crops", "average_decay": 0.8,
+    }  # fmt: skip
+    return write_recipe(tmp_path_factory.mktemp("job"), 1, schedule)
 
 
 def fit_keeping_gradients(recipe_file, output, keep):
