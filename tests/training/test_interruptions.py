@@ -303,3 +303,47 @@ def test_validation_without_a_label_is_told(recipe_to, many, tmp_path, in_memory
     changes = {"data.validation": [str(tmp_path / "unlabelled.laz")], "data.streamed": not in_memory}
     with pytest.raises(ValueError, match=r"no labelled point is held aside|none of the points .* is labelled"):
         fit(recipe_to(**streamed(many, **changes)), progress_bar=False)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_a_training_with_their_status(recipe_file, tmp_path, sent, status):
+    training = start_training(recipe_file, tmp_path / "run")
+    while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and training.poll() is None:
+        time.sleep(0.05)
+    training.send_signal(sent)
+    training.communicate(timeout=300)
+    assert training.returncode == status
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schedule.steps_per_epoch": 4}, "begun with schedule.steps_per_epoch: 6"),
+        ({"schedule.average_decay": 0.0}, "can neither begin nor end on the way"),
+    ],
+)
+def test_what_checkpoints_count_in_cannot_change(recipe_to, change, message):
+    fit(recipe_to(**{"schedule.steps": 6}), progress_bar=False)
+    with pytest.raises(ValueError, match=message):
+        fit(recipe_to(**{"schedule.steps": 12, **change}), resume=True, progress_bar=False)
+
+
+def test_damaged_checkpoints_are_named(recipe_to):
+    recipe = recipe_to(**{"schedule.steps": 6})
+    fit(recipe, progress_bar=False)
+    last = Path(recipe.output) / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    middle = len(whole) // 2
+    changed = bytes(byte ^ 255 for byte in whole[middle : middle + 200])  # more than lies between two tensors
+    for damaged in (b"", whole[:middle], whole[:middle] + changed + whole[middle + 200 :]):
+        last.write_bytes(damaged)
+        with pytest.raises(ReadError, match=r"last\.ckpt: the checkpoint is damaged"):
+            fit(recipe, resume=True, progress_bar=False)
+
+
+def test_resumed_trainings_take_another_weight_decay(recipe_to):
+    recipe = recipe_to(**{"schedule.steps": 6})
+    fit(recipe, progress_bar=False)
+    fit(recipe_to(**{"schedule.steps": 12, "schedule.weight_decay": 0.5}), resume=True, progress_bar=False)
+    state = torch.load(Path(recipe.output) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["optimizer_states"][0]["param_groups"][0]["weight_decay"] == 0.5

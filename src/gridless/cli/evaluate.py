@@ -55,7 +55,7 @@ def evaluate(
     """
     network = load_model_or_run(model, files or ())
     labels = label_map(network)
-    labels = replace(labels, ignored=[*(labels.ignored or []), *(ignore or [])])
+    labels = replace(labels, ignored=sorted({*(labels.ignored or []), *(ignore or [])}))
     clouds, total = _held_aside(network, path, files) if validation else _named(network, labels, path, files)
     folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +110,12 @@ def _held_aside(network: Network, path: Path | None, files: list[str] | None) ->
     if "recipe" not in network.metadata:
         raise ValueError("evaluate: --validation needs a model that knows its recipe; this one does not")
     recipe = settings_from_plain(Recipe, network.metadata["recipe"], "model.metadata.recipe")
+    drawn = not recipe.data.validation and (recipe.data.streamed or recipe.data.data_set != "files")
+    if drawn and len(set(network.metadata.get("seeds", []))) > 1:
+        raise ValueError(
+            "evaluate: each network of this model held other files aside, which the others learned from; "
+            "score them one by one, or name files"
+        )
     _, clouds = open_clouds(replace(recipe, data=_moved(recipe.data, path)))
     held = clouds.validation
     return (held[index] for index in range(len(held))), len(held)

@@ -54,7 +54,9 @@ class Ensemble(Network):
         )
         self.task = first.task  # type: ignore[misc]  # that of its networks
         self.networks = nn.ModuleList(networks)
-        self.metadata = dict(first.metadata)
+        # What the first one's training reached is not what all reach together.
+        self.metadata = {name: value for name, value in first.metadata.items() if name != "training"}
+        self.metadata["seeds"] = [seed for network in networks for seed in _seeds(network)]
 
     @property
     def pyramid_settings(self) -> PyramidSettings:
@@ -66,6 +68,12 @@ class Ensemble(Network):
         """features [N, C_in] → log probabilities [N or B, num_classes]."""
         scores = torch.stack([network(features, pyramid).log_softmax(dim=1) for network in self.networks])
         return scores.logsumexp(dim=0) - torch.log(scores.new_tensor(float(len(self.networks))))
+
+
+def _seeds(network: Network) -> list[int | None]:
+    """Of its training, or of each one's if it is several."""
+    recipe = network.metadata.get("recipe", {})
+    return list(network.metadata.get("seeds", [recipe.get("seed")]))
 
 
 def _interface(network: Network) -> tuple[object, ...]:

@@ -59,6 +59,11 @@ class LoadedClouds:
     training: list[PreparedCloud]
     validation: list[PreparedCloud]
 
+    @property
+    def example(self) -> PreparedCloud:
+        """A cloud to learn from."""
+        return self.training[0]
+
     def crops(self, recipe: Recipe, model: Network) -> tuple[TrainingCrops, CoveringCrops]:
         inputs, pyramid = recipe.inputs, model.pyramid_settings
         training = TrainingCrops(
@@ -85,6 +90,11 @@ class StreamedSplit:
     training: StreamedClouds
     validation: StreamedClouds
     shares: list[float] | None
+
+    @property
+    def example(self) -> PreparedCloud:
+        """A cloud to learn from, the first that can be read."""
+        return self.training[self.training.first_readable(range(len(self.training)))]
 
     def crops(self, recipe: Recipe, model: Network) -> tuple[StreamedCrops, StreamedCrops]:
         whole = self.training.data_set.task == "classification"

@@ -178,6 +178,7 @@ class NetworkTraining(L.LightningModule):
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
+                group["weight_decay"] = self.schedule.weight_decay  # a checkpoint brings the one that it was made with
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self.model(batch.features, batch.pyramid)

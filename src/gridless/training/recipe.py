@@ -214,8 +214,11 @@ class ScheduleSettings:
             raise ValueError(f"average_decay and warmup must be in [0, 1), got {self.average_decay} and {self.warmup}")
 
     def loss_weights(self, class_names: Sequence[str]) -> list[float]:
-        """Weight of each class in the cross-entropy; ValueError for a name that is no class."""
-        return weight_per_class(self.class_weights, class_names, "schedule.class_weights")
+        """Weight of each class in the cross-entropy; ValueError for a name that is no class, or where all are 0."""
+        weights = weight_per_class(self.class_weights, class_names, "schedule.class_weights")
+        if not any(weights):
+            raise ValueError("schedule.class_weights: every class has weight 0, so that nothing would be learned")
+        return weights
 
 
 @dataclass(frozen=True)

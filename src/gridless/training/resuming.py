@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import torch
 import yaml
 
 from gridless.data import plain_from_settings, settings_from_plain
+from gridless.errors import ReadError
 from gridless.models import MODEL_FILE
 from gridless.training.layout import RECIPE_FILE
 from gridless.training.recipe import Recipe
@@ -28,7 +30,7 @@ def check_begin(run: Path, last: Path) -> None:
 
 
 def check_resume(run: Path, last: Path, recipe: Recipe) -> None:
-    """ValueError where the weights of a checkpoint are not those that a recipe describes, or have done more steps."""
+    """ValueError where a checkpoint is not of the recipe or has done more steps, ReadError for a damaged one."""
     if (run / RECIPE_FILE).exists():
         # Not load_recipe: files of the data may have moved since.
         begun = settings_from_plain(Recipe, yaml.safe_load((run / RECIPE_FILE).read_text(encoding="utf-8")))
@@ -40,9 +42,38 @@ def check_resume(run: Path, last: Path, recipe: Recipe) -> None:
                     f"{run} was begun with other {part} and cannot be continued with these: "
                     f"{_difference(before, now)}; take {run / RECIPE_FILE}, or give another --output"
                 )
-    done = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+        _refuse_other_schedule(run, begun, recipe)
+    done = _steps_done(last)
     if done > recipe.schedule.steps:
         raise ValueError(f"{run} has done {done} steps, more than schedule.steps: {recipe.schedule.steps}")
+
+
+def _refuse_other_schedule(run: Path, begun: Recipe, recipe: Recipe) -> None:
+    """What checkpoints count in (epochs), and whether they hold an average."""
+    before, now = begun.schedule, recipe.schedule
+    if before.steps_per_epoch != now.steps_per_epoch:
+        raise ValueError(
+            f"{run} was begun with schedule.steps_per_epoch: {before.steps_per_epoch} and goes on with the same, "
+            f"got {now.steps_per_epoch}"
+        )
+    if bool(before.average_decay) != bool(now.average_decay):
+        raise ValueError(
+            f"{run} was begun with schedule.average_decay: {before.average_decay}; an average of the weights "
+            f"can neither begin nor end on the way, got {now.average_decay}"
+        )
+
+
+def _steps_done(checkpoint: Path) -> int:
+    damaged = f"the checkpoint is damaged; without it ({checkpoint.name}) the training begins anew"
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if broken := archive.testzip():  # torch.load does not look at checksums
+                raise ReadError(checkpoint, f"{damaged}: {broken}")
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except ReadError:
+        raise
+    except Exception as error:  # zipfile, zlib and torch raise many kinds on damaged archives
+        raise ReadError(checkpoint, f"{damaged}: {error}") from error
 
 
 def _difference(before: str, now: str) -> str:

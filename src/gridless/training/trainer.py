@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gridless.data import plain_from_settings
 from gridless.io import is_full_disk, remove_leftovers, replaced_when_complete
@@ -89,12 +91,12 @@ def fit(
     names = recipe.labels.names
     model = build_model(
         recipe.network.name,
-        **{"in_channels": clouds.training[0].features.shape[1], "num_classes": len(names), **recipe.network.config},
+        **{"in_channels": clouds.example.features.shape[1], "num_classes": len(names), **recipe.network.config},
     )
     data_set = recipe.data.open(recipe.labels)
     if model.task != data_set.task:
         raise ValueError(f"network {model.name} is for {model.task}, {data_set.title} is data for {data_set.task}")
-    dim = clouds.training[0].positions.shape[1]
+    dim = clouds.example.positions.shape[1]
     if model.config.get("dim", dim) != dim:
         raise ValueError(f"network.config: the data has {dim} dimensions, dim is {model.config['dim']}")
     model.metadata = {
@@ -115,6 +117,10 @@ def fit(
     try:
         with threads_beside_workers(schedule.workers):
             trainer.fit(module, ckpt_path=last if resume else None, weights_only=True)
+    except SystemExit as stop:  # what lightning makes of signals, with statuses of its own
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise stop.__context__ from None
+        raise SystemExit(128 + signal.SIGTERM) if isinstance(stop, SIGTERMException) else stop from None
     except DivergedError as error:
         if is_first_process():
             with replaced_when_complete(run / DIVERGED_FILE) as temporary:

@@ -71,7 +71,7 @@ class ModelNet40(DataSet):
 
     def files(self, part: str) -> list[Path]:
         self.one_of(part, ("train", "test"))
-        found = [sorted(self.require(self.root / name / part).glob("*.off")) for name in self.class_names]
+        found = [sorted(self.require(self.root / name / part).glob("[!.]*.off")) for name in self.class_names]
         if not any(found):
             raise FileNotFoundError(f"{self.title}: no .off file in {self.root}/*/{part}. {self.how_to_get}")
         return [file for files in found for file in files]

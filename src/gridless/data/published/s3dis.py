@@ -20,6 +20,8 @@ CLASSES = (
 )  # fmt: skip
 AREAS = ("Area_1", "Area_2", "Area_3", "Area_4", "Area_5", "Area_6")
 _NUM_VALUES = 6
+# "wall_3 (1).txt" in Area_5/office_36 is a copy.
+_OBJECT = re.compile(r"\w+_\d+\.txt")
 # Area_5/hallway_6/Annotations/ceiling_1.txt has a control character where a space belongs.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 
@@ -64,7 +66,7 @@ class S3DIS(DataSet):
         return rooms
 
     def read(self, path: Path) -> PointCloud:
-        objects = sorted(file for file in (path / "Annotations").glob("*.txt") if not file.name.startswith("."))
+        objects = sorted(file for file in (path / "Annotations").glob("*.txt") if _OBJECT.fullmatch(file.name))
         if not objects:
             raise ReadError(path / "Annotations", "holds no text file of an object")
         values = [_read_object(file) for file in objects]

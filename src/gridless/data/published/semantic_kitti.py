@@ -84,7 +84,7 @@ class SemanticKITTI(DataSet):
             return [file for sequence in SEQUENCES_OF_SPLIT[part] for file in self.files(sequence)]
         self.one_of(part, [*SEQUENCES_OF_SPLIT, *self.published_counts])
         folder = self.require(self.root / "sequences" / part / "velodyne")
-        scans = sorted(folder.glob("*.bin"))
+        scans = sorted(folder.glob("[!.]*.bin"))
         if not scans:
             raise FileNotFoundError(f"{self.title}: {folder} has no .bin file. {self.how_to_get}")
         return scans

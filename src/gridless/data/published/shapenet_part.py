@@ -75,8 +75,16 @@ class ShapeNetPart(DataSet):
         except (ValueError, AttributeError) as error:
             raise ReadError(listed, f"expected a list of 'shape_data/folder/id': {error}") from error
         for file in found:
+            if file.parent.name not in self.category_of_folder:
+                raise ReadError(listed, f"names the folder {file.parent.name!r}, which is of no category")
             self.require(file)
         return found
+
+    @staticmethod
+    def _parts_of(category: str) -> range:
+        counts = list(PARTS_OF_CATEGORY.values())
+        place = list(PARTS_OF_CATEGORY).index(category)
+        return range(sum(counts[:place]), sum(counts[: place + 1]))
 
     def stratum(self, path: Path) -> str:
         return path.parent.name
@@ -88,7 +96,16 @@ class ShapeNetPart(DataSet):
             raise ReadError(path, f"expected lines of x y z nx ny nz part: {error}") from error
         if values.shape[1] != _NUM_VALUES:
             raise ReadError(path, f"expected lines of x y z nx ny nz part, got {values.shape[1]} values")
-        category = list(PARTS_OF_CATEGORY).index(self.category_of_folder[path.parent.name])
+        name = self.category_of_folder[path.parent.name]
+        category, parts = list(PARTS_OF_CATEGORY).index(name), self._parts_of(name)
+        strange = ~np.isin(values[:, 6], parts)
+        if strange.any():
+            row = int(np.flatnonzero(strange)[0])
+            raise ReadError(
+                path,
+                f"{name} has the parts {parts.start} to {parts.stop - 1}, got {values[row, 6]:g}",
+                f"line {row + 1}",
+            )
         return PointCloud(
             values[:, :3],
             {
