@@ -61,3 +61,12 @@ def test_the_command(tmp_path, capsys):
         rtol=2**-10,
     )
     assert main(["combine", files[0], str(tmp_path / "none"), "-o", str(tmp_path / "x.safetensors")]) == 2
+
+
+def test_an_ensemble_knows_all_seeds_and_nothing_of_the_first_ones_scores():
+    members = networks(3)
+    for seed, member in enumerate(members):
+        member.metadata |= {"recipe": {"seed": seed}, "training": {"val_miou": 0.5}}
+    nested = Ensemble([Ensemble(members[:2]), members[2]])
+    assert nested.metadata["seeds"] == [0, 1, 2]
+    assert "training" not in nested.metadata

@@ -80,6 +80,7 @@ def test_overrides_take_the_place_of_values(tmp_path):
         ({"schedule": {"class_weights": {"house": -1.0}}}, "the weight of 'house' must not be negative, got -1.0"),
         ({"sampler": {"center_jitter": -1.0}}, "sampler: center_jitter must not be negative, got -1.0"),
         ({"augmentation": {"scale": [1.1, 0.9]}}, "augmentation.scale must be two factors, 0 < smallest <= largest"),
+        ({"schedule": {"class_weights": {"house": 0.0, "ground": 0.0}}}, "every class has weight 0"),
         ({"schedule": {"class_weights": {"hous": 2.0}}}, "schedule.class_weights: no class 'hous'; did you mean 'hous"),
         ({"sampler": {"class_weights": {"tree": 1}}}, "sampler.class_weights: no class 'tree'"),
         ({"augmentation": {"feature_noise": {"hight": 1}}}, "feature_noise: no feature 'hight'; did you mean 'height'"),

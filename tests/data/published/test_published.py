@@ -296,3 +296,36 @@ def test_a_real_scan_has_only_labels_of_the_map(tmp_path, real_data):
     classes = data.labels.of_cloud(data.read(folder / "000000.bin"), "scan")
     assert len(classes) == 123_389
     assert (classes == data.labels.names.index("car")).sum() == 1534
+
+
+@pytest.mark.parametrize("label", ["2.5", "256", "nan", "36"])
+def test_labels_that_are_no_part_of_their_category_are_refused(tmp_path, label):
+    data = DATA_SETS["shapenet_part"](layouts.shapenet_part(tmp_path))
+    airplane = data.files("train")[0]
+    airplane.write_text(f"0 0 0 0 0 1 1\n0 0 0 0 0 1 {label}\n")
+    with pytest.raises(ReadError, match=rf"line 2: .*Airplane has the parts 0 to 3, got {label}|got {label}.*line 2"):
+        data.read(airplane)
+
+
+def test_lists_of_shapenet_part_that_name_an_unknown_folder(tmp_path):
+    data = DATA_SETS["shapenet_part"](layouts.shapenet_part(tmp_path))
+    (tmp_path / "train_test_split" / "shuffled_train_file_list.json").write_text('["shape_data/99999999/a"]')
+    with pytest.raises(ReadError, match="names the folder '99999999', which is of no category"):
+        data.files("train")
+
+
+def test_copies_and_hidden_files_are_no_data(tmp_path):
+    rooms = DATA_SETS["s3dis"](layouts.s3dis(tmp_path / "s3dis"))
+    (room, *_) = rooms.files("Area_1")
+    before = len(rooms.read(room))
+    wall = room / "Annotations" / "wall_1.txt"
+    (wall.parent / "wall_1 (1).txt").write_bytes(wall.read_bytes())
+    assert len(rooms.read(room)) == before
+    for name, layout, part, suffix in (
+        ("modelnet40", layouts.modelnet, "train", ".off"), ("semantic_kitti", layouts.semantic_kitti, "00", ".bin"),
+    ):  # fmt: skip
+        options = {"num_classes": 2} if name == "modelnet40" else {}
+        data = DATA_SETS[name](layout(tmp_path / name), **options)
+        files = data.files(part)
+        (files[0].parent / f"._first{suffix}").write_bytes(b"\0\5\26\7")
+        assert data.files(part) == files
