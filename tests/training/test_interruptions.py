@@ -347,3 +347,9 @@ def test_resumed_trainings_take_another_weight_decay(recipe_to):
     fit(recipe_to(**{"schedule.steps": 12, "schedule.weight_decay": 0.5}), resume=True, progress_bar=False)
     state = torch.load(Path(recipe.output) / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["optimizer_states"][0]["param_groups"][0]["weight_decay"] == 0.5
+
+
+def test_the_first_streamed_file_may_be_the_damaged_one(recipe_to, many):
+    damage_far_in(many / "0.laz")
+    with pytest.warns(UserWarning, match=r"0\.laz.* left out|left out.*0\.laz"):
+        assert fit(recipe_to(**streamed(many)), progress_bar=False, skip_bad=True).steps == 6
