@@ -95,3 +95,8 @@ def test_a_cloud_with_nan_is_told_before_it_is_thinned():
     settings = InputSettings((FeatureSettings("constant"),), 0.5, 5)
     with pytest.raises(ValueError, match=r"scan\.ply.*NaN"):
         prepared_cloud(cloud, "scan.ply", settings, LabelMap({"ground": [2]}), CloudVariant(density=1.0))
+
+
+def test_labels_that_are_nan_are_counted():
+    with pytest.raises(ValueError, match=r"2 labels are NaN or infinite \(first: row 1\)"):
+        LabelMap({"a": [1]}).encode([1.0, np.nan, np.inf])
