@@ -307,7 +307,13 @@ def test_validation_without_a_label_is_told(recipe_to, many, tmp_path, in_memory
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_a_training_with_their_status(recipe_file, tmp_path, sent, status):
-    training = start_training(recipe_file, tmp_path / "run")
+    before = signal.signal(
+        sent, signal.default_int_handler
+    )  # a shell lets what it starts in the background ignore SIGINT
+    try:
+        training = start_training(recipe_file, tmp_path / "run")
+    finally:
+        signal.signal(sent, before)
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists() and training.poll() is None:
         time.sleep(0.05)
     training.send_signal(sent)
