@@ -204,7 +204,11 @@ class ContinuousConv(nn.Module):
         elif isinstance(neighborhoods, Neighborhoods):
             seen_sources, seen_queries = self._lifted(sources, queries)
             dtype = compute_dtype(features)
-            pairs_seen = PairInputs(seen_sources[neighborhoods.indices], seen_queries[neighborhoods.query_indices()])
+            # Indexing adds gradients up in no fixed order.
+            pairs_seen = PairInputs(
+                seen_sources.index_select(0, neighborhoods.indices),
+                seen_queries.index_select(0, neighborhoods.query_indices()),
+            )
             z = torch.cat([pairs_seen.relative_positions(dtype), pair_features.to(dtype)], dim=1)
             phi = BASES[basis].evaluate(z, [parameter.to(dtype) for parameter in basis_parameters])
             basis, basis_parameters = GIVEN, [phi]

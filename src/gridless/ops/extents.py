@@ -75,7 +75,7 @@ def support_extents(source_positions: Tensor, query_positions: Tensor, indices: 
     dtype = query_positions.dtype
     sources, queries = widened(source_positions), widened(query_positions)
     farthest, occupied = _farthest_pair(sources.detach(), queries.detach(), indices, offsets)
-    squared = (queries - sources[farthest]).square().sum(dim=1)
+    squared = (queries - sources.index_select(0, farthest)).square().sum(dim=1)
     # The square root has no derivative at 0; nor has the extent of an empty support or of a single point.
     usable = occupied & (squared > 0)
     return (torch.where(usable, squared, 1.0).sqrt() * usable).to(dtype)
