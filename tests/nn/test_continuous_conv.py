@@ -173,6 +173,22 @@ def test_state_dict_round_trip(factorized):
     assert torch.equal(first(features, sources, queries, rows), second(features, sources, queries, rows))
 
 
+@pytest.mark.parametrize("settings", [{"window": "gaussian"}, {"window": "polynomial"}, {"pair_features": 2}])
+def test_gradients_of_positions_have_the_same_bits_twenty_times(settings):
+    num_points = 20_000
+    sources, queries, weights = torch.rand(num_points, 3), torch.rand(num_points, 3), torch.rand(num_points, C_OUT)
+    features, rows = torch.randn(num_points, C_IN), knn(sources, queries, 16)
+    conv = ContinuousConv(C_IN, C_OUT, **settings)
+    pairs = {"pair_features": torch.rand(rows.num_pairs, 2)} if "pair_features" in settings else {}
+
+    def gradient():
+        moved = sources.clone().requires_grad_()
+        return torch.autograd.grad((conv(features, moved, queries, rows, **pairs) * weights).sum(), moved)[0]
+
+    first = gradient()
+    assert all(torch.equal(gradient(), first) for _ in range(20))
+
+
 def test_the_lines_of_the_readme():
     positions, features, queries = torch.rand(200, 3), torch.randn(200, 8), torch.rand(50, 3)
     neighborhoods = gl.knn(positions, queries, k=16)

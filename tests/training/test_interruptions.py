@@ -307,9 +307,8 @@ def test_validation_without_a_label_is_told(recipe_to, many, tmp_path, in_memory
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_a_training_with_their_status(recipe_file, tmp_path, sent, status):
-    before = signal.signal(
-        sent, signal.default_int_handler
-    )  # a shell lets what it starts in the background ignore SIGINT
+    # What a shell starts in the background ignores SIGINT, and so would what is started here.
+    before = signal.signal(sent, signal.default_int_handler)
     try:
         training = start_training(recipe_file, tmp_path / "run")
     finally:

@@ -110,8 +110,7 @@ def _held_aside(network: Network, path: Path | None, files: list[str] | None) ->
     if "recipe" not in network.metadata:
         raise ValueError("evaluate: --validation needs a model that knows its recipe; this one does not")
     recipe = settings_from_plain(Recipe, network.metadata["recipe"], "model.metadata.recipe")
-    drawn = not recipe.data.validation and (recipe.data.streamed or recipe.data.data_set != "files")
-    if drawn and len(set(network.metadata.get("seeds", []))) > 1:
+    if recipe.data.draws_validation and len(set(network.metadata.get("seeds", []))) > 1:
         raise ValueError(
             "evaluate: each network of this model held other files aside, which the others learned from; "
             "score them one by one, or name files"

@@ -64,8 +64,7 @@ class LabelMap:
             ValueError: raw labels that are neither in a class nor ignored; the message gives each with its count.
         """
         raw = np.asarray(raw_labels)
-        if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-            bad = ~np.isfinite(raw)
+        if raw.dtype.kind == "f" and (bad := ~np.isfinite(raw)).any():
             raise ValueError(f"{context}: {bad.sum()} labels are NaN or infinite (first: row {np.argmax(bad)})")
         if not np.issubdtype(raw.dtype, np.integer):
             whole = raw.astype(np.int64)

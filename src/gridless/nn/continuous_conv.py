@@ -204,7 +204,7 @@ class ContinuousConv(nn.Module):
         elif isinstance(neighborhoods, Neighborhoods):
             seen_sources, seen_queries = self._lifted(sources, queries)
             dtype = compute_dtype(features)
-            # Indexing adds gradients up in no fixed order.
+            # Not seen_sources[…], whose gradient adds up in no fixed order.
             pairs_seen = PairInputs(
                 seen_sources.index_select(0, neighborhoods.indices),
                 seen_queries.index_select(0, neighborhoods.query_indices()),

@@ -75,6 +75,7 @@ def support_extents(source_positions: Tensor, query_positions: Tensor, indices: 
     dtype = query_positions.dtype
     sources, queries = widened(source_positions), widened(query_positions)
     farthest, occupied = _farthest_pair(sources.detach(), queries.detach(), indices, offsets)
+    # Not sources[farthest], whose gradient adds up in no fixed order.
     squared = (queries - sources.index_select(0, farthest)).square().sum(dim=1)
     # The square root has no derivative at 0; nor has the extent of an empty support or of a single point.
     usable = occupied & (squared > 0)

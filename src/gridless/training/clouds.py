@@ -45,7 +45,7 @@ def open_clouds(recipe: Recipe, skip_bad: bool = False) -> tuple[Recipe, LoadedC
     if not recipe.data.train:
         raise ValueError("data.train names nothing")
     data_set = recipe.data.open(recipe.labels)
-    if recipe.data.data_set == "files" and not recipe.data.streamed:
+    if recipe.data.in_memory:
         return _files(recipe, data_set, skip_bad)
     if recipe.data.data_set == "files":
         recipe = _openable(recipe, skip_bad)

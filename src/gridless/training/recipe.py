@@ -117,6 +117,16 @@ class DataSettings:
         if self.data_set != "files" and any(entry.share or entry.variant != CloudVariant() for entry in self.train):
             raise ValueError(f"train: share, density and relief are for files, not for the data set {self.data_set}")
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether clouds stay in memory, instead of being read as they are needed."""
+        return self.data_set == "files" and not self.streamed
+
+    @property
+    def draws_validation(self) -> bool:
+        """Whether the seed decides which clouds are held aside; in memory it is a strip of each."""
+        return not self.in_memory and not self.validation
+
     def with_absolute_path(self, base: Path) -> DataSettings:
         """The same with the data set's folder and cache made absolute, from ``base`` on."""
 

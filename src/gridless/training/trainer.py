@@ -88,15 +88,15 @@ def fit(
         check_resume(run, last, recipe)
     _quiet_lightning()
     L.seed_everything(recipe.seed, workers=True, verbose=False)
-    names = recipe.labels.names
+    names, example = recipe.labels.names, clouds.example
     model = build_model(
         recipe.network.name,
-        **{"in_channels": clouds.example.features.shape[1], "num_classes": len(names), **recipe.network.config},
+        **{"in_channels": example.features.shape[1], "num_classes": len(names), **recipe.network.config},
     )
     data_set = recipe.data.open(recipe.labels)
     if model.task != data_set.task:
         raise ValueError(f"network {model.name} is for {model.task}, {data_set.title} is data for {data_set.task}")
-    dim = clouds.example.positions.shape[1]
+    dim = example.positions.shape[1]
     if model.config.get("dim", dim) != dim:
         raise ValueError(f"network.config: the data has {dim} dimensions, dim is {model.config['dim']}")
     model.metadata = {
@@ -120,7 +120,9 @@ def fit(
     except SystemExit as stop:  # what lightning makes of signals, with statuses of its own
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise stop.__context__ from None
-        raise SystemExit(128 + signal.SIGTERM) if isinstance(stop, SIGTERMException) else stop from None
+        if isinstance(stop, SIGTERMException):
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise
     except DivergedError as error:
         if is_first_process():
             with replaced_when_complete(run / DIVERGED_FILE) as temporary:

@@ -303,7 +303,7 @@ def test_labels_that_are_no_part_of_their_category_are_refused(tmp_path, label):
     data = DATA_SETS["shapenet_part"](layouts.shapenet_part(tmp_path))
     airplane = data.files("train")[0]
     airplane.write_text(f"0 0 0 0 0 1 1\n0 0 0 0 0 1 {label}\n")
-    with pytest.raises(ReadError, match=rf"line 2: .*Airplane has the parts 0 to 3, got {label}|got {label}.*line 2"):
+    with pytest.raises(ReadError, match=rf"Airplane has the parts 0 to 3, got {label} \(at line 2\)"):
         data.read(airplane)
 
 
@@ -321,11 +321,9 @@ def test_copies_and_hidden_files_are_no_data(tmp_path):
     wall = room / "Annotations" / "wall_1.txt"
     (wall.parent / "wall_1 (1).txt").write_bytes(wall.read_bytes())
     assert len(rooms.read(room)) == before
-    for name, layout, part, suffix in (
-        ("modelnet40", layouts.modelnet, "train", ".off"), ("semantic_kitti", layouts.semantic_kitti, "00", ".bin"),
-    ):  # fmt: skip
-        options = {"num_classes": 2} if name == "modelnet40" else {}
-        data = DATA_SETS[name](layout(tmp_path / name), **options)
+    objects = DATA_SETS["modelnet40"](layouts.modelnet(tmp_path / "objects"), num_classes=2)
+    scans = DATA_SETS["semantic_kitti"](layouts.semantic_kitti(tmp_path / "scans"))
+    for data, part, suffix in ((objects, "train", ".off"), (scans, "00", ".bin")):
         files = data.files(part)
         (files[0].parent / f"._first{suffix}").write_bytes(b"\0\5\26\7")
         assert data.files(part) == files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PARTS_OF_CATEGORY = {
     "Laptop": 2, "Motorbike": 6, "Mug": 2, "Pistol": 3, "Rocket": 3, "Skateboard": 3, "Table": 3,
 }  # fmt: skip
 """The fifty parts are numbered through, category by category."""
+_FIRST_PARTS = dict(zip(PARTS_OF_CATEGORY, itertools.accumulate(PARTS_OF_CATEGORY.values(), initial=0), strict=False))
 _NUM_VALUES = 7
 
 
@@ -80,12 +82,6 @@ class ShapeNetPart(DataSet):
             self.require(file)
         return found
 
-    @staticmethod
-    def _parts_of(category: str) -> range:
-        counts = list(PARTS_OF_CATEGORY.values())
-        place = list(PARTS_OF_CATEGORY).index(category)
-        return range(sum(counts[:place]), sum(counts[: place + 1]))
-
     def stratum(self, path: Path) -> str:
         return path.parent.name
 
@@ -97,10 +93,11 @@ class ShapeNetPart(DataSet):
         if values.shape[1] != _NUM_VALUES:
             raise ReadError(path, f"expected lines of x y z nx ny nz part, got {values.shape[1]} values")
         name = self.category_of_folder[path.parent.name]
-        category, parts = list(PARTS_OF_CATEGORY).index(name), self._parts_of(name)
+        category = list(PARTS_OF_CATEGORY).index(name)
+        parts = range(_FIRST_PARTS[name], _FIRST_PARTS[name] + PARTS_OF_CATEGORY[name])
         strange = ~np.isin(values[:, 6], parts)
         if strange.any():
-            row = int(np.flatnonzero(strange)[0])
+            row = int(np.argmax(strange))
             raise ReadError(
                 path,
                 f"{name} has the parts {parts.start} to {parts.stop - 1}, got {values[row, 6]:g}",
