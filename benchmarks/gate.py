@@ -9,6 +9,8 @@ from torch import Tensor
 
 #: Where a pair's preactivation is about 0, rounding decides whether a ReLU lets its gradient pass: a few pairs of all.
 _BEHIND_RELU, _RELU_TOLERANCE = "kernel_layers", 2e-2
+#: Searches and subsampling may choose otherwise where distances tie within rounding.
+_LEAST_AGREEMENT = 0.999
 
 
 class DisagreementError(Exception):
@@ -45,3 +47,13 @@ def check_agreement(got: Mapping[str, Tensor], expected: Mapping[str, Tensor], t
             raise DisagreementError(f"{name} differs by {difference:.1e} of its largest value, more than {allowed:g}")
         worst = max(worst, difference)
     return worst
+
+
+def disagreement(agreement: float, what: str) -> str:
+    """What is wrong where only this part of what was chosen agrees with a rival; "" where nothing is.
+
+    Args:
+        agreement: 0 to 1.
+        what: chosen, and by whom else: the message goes on with it.
+    """
+    return "" if agreement >= _LEAST_AGREEMENT else f"only {agreement:.4%} of {what}"

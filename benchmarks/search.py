@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from benchmarks.contenders import OURS
+from benchmarks.gate import disagreement
 from benchmarks.rows import Row
 from benchmarks.suite import SearchCase
 from benchmarks.timing import medians_in_turn
 from gridless.neighbors import Neighborhoods, knn, within_radius
-
-# Places may differ where distances tie within rounding.
-_LEAST_AGREEMENT = 0.999
 
 
 def measure_search(name: str, case: SearchCase) -> list[Row]:
@@ -74,4 +72,4 @@ def _disagreement(case: SearchCase, calls: dict[str, Callable[[], Any]]) -> str:
         agreement = float((found.indices.numpy().reshape(-1, case.neighbors) == expected).mean())
     else:
         agreement = float((found.counts().numpy() == [len(row) for row in expected]).mean())
-    return "" if agreement >= _LEAST_AGREEMENT else f"only {agreement:.4%} of the entries agree with scipy's"
+    return disagreement(agreement, "the entries agree with scipy's")

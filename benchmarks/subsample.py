@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.contenders import OURS
+from benchmarks.gate import disagreement
 from benchmarks.rows import Row
 from benchmarks.suite import SubsampleCase
 from benchmarks.timing import medians_in_turn
 from gridless.neighbors import knn
 from gridless.subsample import farthest, voxel_grid
 
-# Points may differ where distances to a mean are equal within rounding.
-_LEAST_AGREEMENT = 0.999
 _ROUNDING = 1e-12
 # Another choice between equals leads to other farthest points; how far the rest is from them stays about the same.
 _MOST_FARTHER = 1.02
@@ -89,7 +88,7 @@ def _disagreement(case: SubsampleCase, points: Tensor, kept: Tensor, expected: T
     """What is wrong with the points that are kept, by plain torch's; "" where they agree."""
     if case.task == "voxel_grid":
         agreement = float(torch.isin(expected, kept).double().mean()) if len(kept) == len(expected) else 0.0
-        return "" if agreement >= _LEAST_AGREEMENT else f"only {agreement:.4%} of the points agree with plain torch's"
+        return disagreement(agreement, "the points agree with plain torch's")
     if len(kept.unique()) != len(expected):
         return f"{len(kept.unique())} points, not {len(expected)}"
     farther = _largest_distance(points, kept) / _largest_distance(points, expected)

@@ -10,6 +10,7 @@ import gridless as gl
 from gridless.cli.main import main
 from gridless.data import FeatureSettings
 from gridless.data.simulation import simulate_airborne_lidar
+from gridless.models import Network
 from gridless.prediction import Cluster, predict_file
 from gridless.prediction.large import job, predict_in_tiles
 
@@ -24,13 +25,17 @@ FEATURES = [
 ]
 
 
-class DyingOnce(torch.nn.Module):
+class DyingOnce(Network):
     """A network that kills the process it is in, once."""
 
     def __init__(self, network, marker, alive):
-        super().__init__()
+        super().__init__(network.config)
         self.network, self.marker, self.alive = network, marker, alive
-        self.metadata, self.pyramid_settings = network.metadata, network.pyramid_settings
+        self.metadata = network.metadata
+
+    @property
+    def pyramid_settings(self):
+        return self.network.pyramid_settings
 
     def forward(self, features, pyramid):
         if os.getpid() != self.alive and not self.marker.exists():
@@ -46,7 +51,7 @@ def model(model_of):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "CHUNK", 2000)
+    monkeypatch.setattr(job, "POINTS_AT_A_TIME", 2000)
     (tmp_path / "in").mkdir()
     for seed in (1, 2, 3):
         gl.write(tmp_path / f"in/{seed}.laz", simulate_airborne_lidar(seed, size=(30.0, 30.0), density=4.0))

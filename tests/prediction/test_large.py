@@ -54,7 +54,7 @@ def probabilities_of(cloud):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(job, "CHUNK", 700)
+    monkeypatch.setattr(job, "POINTS_AT_A_TIME", 700)
 
 
 @pytest.mark.parametrize(("suffix", "order"), [(".las", "random"), (".laz", "strips"), (".ply", "strips")])
@@ -364,7 +364,7 @@ from pathlib import Path
 import gridless as gl
 from gridless.prediction.large import job, predict_in_tiles
 from gridless.prediction.large.scoring import TileScorer
-job.CHUNK = 20_000
+job.POINTS_AT_A_TIME = 20_000
 model = gl.load_model(sys.argv[1])
 predict_in_tiles(model, Path(sys.argv[2]), Path(sys.argv[3]), points_in_memory=60_000)
 status = Path("/proc/self/status").read_text()

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from gridless import __version__
 from gridless.errors import UnsupportedError
+from gridless.models import Network
 from gridless.prediction.clock import Clock
 from gridless.prediction.large.scoring import LoadedTile, TileProgress, TileScorer
 
@@ -43,7 +43,7 @@ class Cluster:
         ...     predict_file(model, source, target, memory=4 * 10**9, scoring=cluster)
     """
 
-    def __init__(self, model: nn.Module, address: str = "local", num_workers: int | None = None) -> None:
+    def __init__(self, model: Network, address: str = "local", num_workers: int | None = None) -> None:
         try:
             import ray
         except ImportError:
@@ -139,7 +139,7 @@ class Cluster:
 class _Worker:
     """A process of the cluster with its own copy of the network."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Network) -> None:
         torch.set_num_threads(1)
         self.model = model
 

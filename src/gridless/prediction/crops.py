@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gridless.cloud import horizontal
 from gridless.data import Batch, CoveringCrops
+from gridless.models import Network
 from gridless.neighbors import knn
 from gridless.prediction.ahead import one_ahead
 from gridless.prediction.clock import Clock
@@ -22,7 +23,7 @@ _INTERPOLATED_FROM = 3
 
 
 def add_scores(
-    model: nn.Module,
+    model: Network,
     crops: CoveringCrops,
     sums: NDArray[np.float32],
     *,
@@ -95,7 +96,7 @@ class _CropInputs(Dataset[_CropInput]):
 
 
 @torch.no_grad()  # not inference_mode: an operator's workspace made there could not be used by a later training
-def _add_batch(model: nn.Module, crops: list[_CropInput], sums: NDArray[np.float32]) -> None:
+def _add_batch(model: Network, crops: list[_CropInput], sums: NDArray[np.float32]) -> None:
     weights = next(model.parameters())
     batch = Batch.concatenate([crop.batch for crop in crops]).to(weights.device)
     scores = model(batch.features.to(weights.dtype), batch.pyramid).float().softmax(dim=1).cpu()

@@ -12,9 +12,9 @@ from gridless.cloud import horizontal
 from gridless.data import covering_centers
 from gridless.io import open as open_file
 from gridless.prediction.large.neighbors import header_bounds
+from gridless.prediction.memory import POINTS_AT_A_TIME
 
 _POINTS_A_CELL = 10
-_CHUNK = 500_000
 
 
 def ground_density(files: Sequence[Path], enough: float) -> float:
@@ -43,7 +43,7 @@ def ground_density(files: Sequence[Path], enough: float) -> float:
     num_points, covered = 0, 0.0
     for file in files:
         cells: list[NDArray[np.float64]] = []
-        with open_file(file, chunk_size=_CHUNK) as chunks:
+        with open_file(file, chunk_size=POINTS_AT_A_TIME) as chunks:
             num_points += len(chunks)
             if (box := header_bounds(chunks)) is not None:
                 area = float(np.prod(np.maximum(horizontal(box[1] - box[0]), side)))

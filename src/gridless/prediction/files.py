@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from gridless.cloud import PointCloud
 from gridless.errors import ReadError
 from gridless.io import can_stream_to, check_target, read, write
 from gridless.io import open as open_file
+from gridless.models import Network
 from gridless.prediction.clock import Clock
 from gridless.prediction.large import Box, Scoring, StageProgress, bounds_of, predict_in_tiles, side_by_side
 from gridless.prediction.memory import points_in
 from gridless.prediction.predict import input_settings, label_map, predict, require_point_labels, with_predictions
 
 
-def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
+def neighbors_of(model: Network, files: Sequence[Path]) -> list[list[Path]]:
     """For each file (LAS, LAZ or PLY) those of the others that lie beside it, close enough to be seen from it."""
     inputs = input_settings(model)
 
@@ -35,7 +35,7 @@ def neighbors_of(model: nn.Module, files: Sequence[Path]) -> list[list[Path]]:
 
 
 def predict_file(
-    model: nn.Module,
+    model: Network,
     source: Path,
     target: Path,
     *,
@@ -128,7 +128,7 @@ def predict_file(
         write(target, labelled)
 
 
-def _check_writable(model: nn.Module, point: PointCloud, target: Path, probabilities: bool, confidence: bool) -> None:
+def _check_writable(model: Network, point: PointCloud, target: Path, probabilities: bool, confidence: bool) -> None:
     """Write a point once with each class beside the target: what cannot be written is noticed before the work."""
     check_target(target)
     if not np.isfinite(point.positions).all():

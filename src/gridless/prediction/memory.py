@@ -9,6 +9,8 @@ import re
 
 BYTES_PER_POINT = 400
 """A point in memory with its columns, features, search tree and scores, about, while its crops are made."""
+POINTS_AT_A_TIME = 500_000
+"""Points that are in memory together while a file is gone through from one end to the other."""
 _LEAST = 10**6
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 

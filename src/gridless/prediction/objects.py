@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from gridless.data import Batch, PreparedCloud, angles_of, whole_crop
-from gridless.models.base import Network
+from gridless.models import Network
 from gridless.prediction.predict import input_settings, temperature, tempered
 
 

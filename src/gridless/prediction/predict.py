@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from gridless.cloud import PointCloud
 from gridless.data import CoveringCrops, InputSettings, LabelMap, PreparedCloud, settings_from_plain
+from gridless.models import Network
 from gridless.prediction.crops import Progress, add_scores
 
 
 def predict(
-    model: nn.Module,
+    model: Network,
     cloud: PointCloud,
     *,
     probabilities: bool = False,
@@ -93,18 +93,18 @@ def _probability_columns(class_names: Sequence[str]) -> list[str]:
     return [f"probability_{name}" for name in plain]
 
 
-def input_settings(model: nn.Module) -> InputSettings:
+def input_settings(model: Network) -> InputSettings:
     """The input settings that the model was trained with."""
     return settings_from_plain(InputSettings, _metadata(model, "inputs"), "model.metadata.inputs")
 
 
-def label_map(model: nn.Module) -> LabelMap:
+def label_map(model: Network) -> LabelMap:
     """The classes that the model was trained for."""
     return settings_from_plain(LabelMap, _metadata(model, "labels"), "model.metadata.labels")
 
 
 def class_probabilities(
-    model: nn.Module,
+    model: Network,
     cloud: PreparedCloud,
     *,
     spacing: float | None = None,
@@ -117,21 +117,22 @@ def class_probabilities(
     require_point_labels(model)
     inputs = input_settings(model)
     sums = np.zeros((len(cloud), len(label_map(model).names)), np.float32)
-    pyramid: Any = model.pyramid_settings
-    crops = CoveringCrops([cloud], inputs, pyramid, inputs.crop_radius if spacing is None else spacing, votes=votes)
+    crops = CoveringCrops(
+        [cloud], inputs, model.pyramid_settings, inputs.crop_radius if spacing is None else spacing, votes=votes
+    )
     add_scores(model, crops, sums, points_per_batch=points_per_batch, workers=workers, progress=progress)
     return tempered(sums, temperature(model))
 
 
-def require_point_labels(model: nn.Module) -> None:
+def require_point_labels(model: Network) -> None:
     """ValueError if the model gives one class to a whole cloud."""
-    if getattr(model, "task", "segmentation") != "segmentation":
+    if model.task != "segmentation":
         raise ValueError("predict: this network gives a class to whole objects, not to points")
 
 
-def temperature(model: nn.Module) -> float:
+def temperature(model: Network) -> float:
     """The temperature that the model's training found; 1 if it found none."""
-    return float(getattr(model, "metadata", {}).get("temperature", 1.0))
+    return float(model.metadata.get("temperature", 1.0))
 
 
 def tempered(weights: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
@@ -161,10 +162,9 @@ def tempered(weights: NDArray[np.float32], temperature: float) -> NDArray[np.flo
     return shares
 
 
-def _metadata(model: nn.Module, name: str) -> Any:
-    metadata: Any = getattr(model, "metadata", {})
-    if name not in metadata:
+def _metadata(model: Network, name: str) -> Any:
+    if name not in model.metadata:
         raise ValueError(
             f"predict: model.metadata has no {name!r}; only models saved by a training know their inputs and labels"
         )
-    return metadata[name]
+    return model.metadata[name]

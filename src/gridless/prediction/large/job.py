@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from gridless.cloud import PointCloud
 from gridless.data import WholeCloud
 from gridless.io import create
 from gridless.io import open as open_file
+from gridless.models import Network
 from gridless.prediction.ahead import OneBehind, one_ahead
 from gridless.prediction.clock import Clock
 from gridless.prediction.large.ledger import Ledger
@@ -28,15 +28,14 @@ from gridless.prediction.large.scores import TileScores
 from gridless.prediction.large.scoring import LoadedTile, Scoring, TileScorer, score_here
 from gridless.prediction.large.store import PointStore, StoreWriter, cells_of
 from gridless.prediction.large.tiles import CrowdedCellError, Tile, cut_tiles
-from gridless.prediction.memory import give_back_freed, memory_for, text_of
+from gridless.prediction.memory import POINTS_AT_A_TIME, give_back_freed, memory_for, text_of
 from gridless.prediction.predict import input_settings, label_map, temperature, tempered, with_predictions
 
 StageProgress = Callable[[str, int, int], None]
-CHUNK = 500_000
 
 
 def predict_in_tiles(
-    model: nn.Module,
+    model: Network,
     source: Path,
     target: Path,
     *,
@@ -176,7 +175,7 @@ class _Tiles:
 
 
 def _store_points(
-    model: nn.Module,
+    model: Network,
     source: Path,
     neighbors: Sequence[Path],
     folder: Path,
@@ -186,14 +185,14 @@ def _store_points(
     progress: StageProgress,
 ) -> None:
     inputs = input_settings(model)
-    writer = StoreWriter(folder, edge, CHUNK, inputs.columns)
-    with open_file(source, chunk_size=CHUNK) as chunks:
+    writer = StoreWriter(folder, edge, POINTS_AT_A_TIME, inputs.columns)
+    with open_file(source, chunk_size=POINTS_AT_A_TIME) as chunks:
         bytes_per_point = 32 + 8 * len(inputs.columns) + 8 * num_classes + 60
         _check_free_space(folder, source, len(chunks) * bytes_per_point)
         for number, chunk in enumerate(one_ahead(chunks)):
             if number == 0:
                 inputs.prepare(chunk[:1], str(source))  # names a missing column before everything is read
-            writer.append(chunk, own=True, context=_rows_of(source, number * CHUNK))
+            writer.append(chunk, own=True, context=_rows_of(source, number * POINTS_AT_A_TIME))
             progress("reading", writer.num_points, len(chunks))
     if writer.own_bounds is None:
         raise ValueError(f"{source} has no points")

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
 
 from gridless.io import is_full_disk, replaced_when_complete
+from gridless.models import Network
 
 _ABOUT = "prediction.json"
 _LOCK = "lock"
@@ -37,7 +37,7 @@ class Ledger:
             another process is at work on it.
     """
 
-    def __init__(self, target: Path, model: nn.Module, files: Sequence[Path], resume: bool, votes: int = 1) -> None:
+    def __init__(self, target: Path, model: Network, files: Sequence[Path], resume: bool, votes: int = 1) -> None:
         self.target, self.folder = target, target.parent / f".{target.name}.partial"
         self._is_worth_keeping = False
         about = {"model": _fingerprint(model), "files": [_version(file) for file in files], "votes": votes}
@@ -91,13 +91,13 @@ class Ledger:
             raise OSError(f"{self.target}: the disk is full{kept}") from error
 
 
-def _fingerprint(model: nn.Module) -> str:
+def _fingerprint(model: Network) -> str:
     digest = hashlib.sha256()
     for name, values in model.state_dict().items():
         digest.update(name.encode())
         # As bytes, since numpy does not know all of torch's dtypes.
         digest.update(values.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    digest.update(json.dumps(getattr(model, "metadata", {}), sort_keys=True).encode())
+    digest.update(json.dumps(model.metadata, sort_keys=True).encode())
     return digest.hexdigest()
 
 

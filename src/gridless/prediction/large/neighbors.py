@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from gridless.cloud import PointCloud, horizontal
 from gridless.io import PointChunks
 from gridless.io import open as open_file
+from gridless.prediction.memory import POINTS_AT_A_TIME
 
 _LARGEST_OVERLAP = 0.1
-_CHUNK = 500_000
 Box = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def bounds_of(file: Path) -> Box | None:
     """Bounds of a file, from its header if that has them; None for an empty file."""
-    with open_file(file, chunk_size=_CHUNK) as chunks:
+    with open_file(file, chunk_size=POINTS_AT_A_TIME) as chunks:
         if not len(chunks):
             return None
         if (box := header_bounds(chunks)) is not None:
@@ -61,7 +61,7 @@ def points_around(
 ) -> Iterator[PointCloud]:
     """The points of a file within ``reach`` of a box in the plane, chunk by chunk."""
     low, high = horizontal(low), horizontal(high)
-    with open_file(file, chunk_size=_CHUNK) as chunks:
+    with open_file(file, chunk_size=POINTS_AT_A_TIME) as chunks:
         for chunk in chunks:
             place = chunk.horizontal
             yield chunk[((place >= low - reach) & (place <= high + reach)).all(axis=1)]

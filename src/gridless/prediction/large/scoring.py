@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from gridless.cloud import PointCloud
 from gridless.data import IGNORED, CoveringCrops, InputSettings, WholeCloud
+from gridless.models import Network
 from gridless.prediction.ahead import one_ahead
 from gridless.prediction.clock import Clock
 from gridless.prediction.crops import Progress, add_scores
@@ -71,14 +71,13 @@ class TileScorer:
         self.inputs.prepare(example, self.context, whole=self.whole)
         return replace(self, whole=self.whole.without_points())
 
-    def score(self, model: nn.Module, loaded: LoadedTile) -> NDArray[np.float32]:
+    def score(self, model: Network, loaded: LoadedTile) -> NDArray[np.float32]:
         """What the crops whose axes stand in the tile add [n, classes] to each of its points."""
         clock = Clock()
         return self.score_crops(model, self.crops(model, loaded, clock), workers=0, progress=None, clock=clock)
 
-    def crops(self, model: nn.Module, loaded: LoadedTile, clock: Clock) -> CoveringCrops:
+    def crops(self, model: Network, loaded: LoadedTile, clock: Clock) -> CoveringCrops:
         """The crops whose axes stand in the tile, its features computed."""
-        pyramid: Any = model.pyramid_settings
         with clock("features"):
             labels = np.where(loaded.own, 0, IGNORED)
             prepared = self.inputs.prepare(loaded.cloud, self.context, labels, self.whole)
@@ -86,7 +85,7 @@ class TileScorer:
             crops = CoveringCrops(
                 [prepared],
                 self.inputs,
-                pyramid,
+                model.pyramid_settings,
                 self.inputs.crop_radius,
                 labelled_only=True,
                 low=low,
@@ -97,7 +96,7 @@ class TileScorer:
         return crops
 
     def score_crops(
-        self, model: nn.Module, crops: CoveringCrops, workers: int, progress: Progress | None, clock: Clock
+        self, model: Network, crops: CoveringCrops, workers: int, progress: Progress | None, clock: Clock
     ) -> NDArray[np.float32]:
         """What crops add [n, classes] to the points of the one cloud that they are of."""
         (prepared,) = crops.clouds
@@ -128,7 +127,7 @@ class Scoring(Protocol):
 
 
 def score_here(
-    model: nn.Module,
+    model: Network,
     workers: int,
     scorer: TileScorer,
     tiles: Iterable[LoadedTile],

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from gridless.cloud import PointCloud, horizontal
 from gridless.io import replaced_when_complete
+from gridless.prediction.memory import POINTS_AT_A_TIME
 
 _POINTS, _RUNS, _FACTS = "points.bin", "runs.npz", "store.json"
 _FARTHEST_CELL = 2**53
-_BLOCK = 500_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +107,8 @@ class PointStore:
     def blocks(self) -> Iterator[PointCloud]:
         """All points, block by block."""
         total = int(self.counts.sum())
-        for start in range(0, total, _BLOCK):
-            yield self.cloud(self.load(np.arange(start, min(start + _BLOCK, total))))
+        for start in range(0, total, POINTS_AT_A_TIME):
+            yield self.cloud(self.load(np.arange(start, min(start + POINTS_AT_A_TIME, total))))
 
 
 class StoreWriter:
