@@ -1,4 +1,4 @@
-"""Checks of arguments that search, subsampling and pyramids share."""
+"""Checks of arguments that several folders share."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 
 
+def check_tensor(function: str, name: str, value: object) -> None:
+    """Raise TypeError, naming function and argument, unless value is a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{function}: {name} must be a torch tensor, got {type(value).__name__}")
+
+
 def check_positions(function: str, name: str, positions: Tensor) -> None:
     """Raise TypeError or ValueError, naming function and argument, unless positions are finite floats [N, D]."""
-    if not isinstance(positions, Tensor):
-        raise TypeError(f"{function}: {name} must be a torch tensor, got {type(positions).__name__}")
+    check_tensor(function, name, positions)
     if not positions.is_floating_point():
         raise TypeError(f"{function}: {name} must be floating point, got {positions.dtype}; convert with .float()")
     if positions.ndim != 2 or positions.shape[1] < 1:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gridless.ops.dtypes import widened
+from gridless.ops.operands import check_operands
 from gridless.ops.registration import operator
 from gridless.ops.rows import pair_rows, row_blocks
 
@@ -65,11 +66,18 @@ def support_extents(source_positions: Tensor, query_positions: Tensor, indices: 
     Returns:
         [M] in the positions' dtype and unit; 0 for an empty support.
 
+    Raises:
+        TypeError: a tensor of the wrong dtype.
+        ValueError: shapes that do not belong together.
+
     Example:
         >>> positions = torch.tensor([[0.0], [3.0]])
         >>> support_extents(positions, positions, torch.tensor([0, 1]), torch.tensor([0, 2, 2])).tolist()
         [3.0, 0.0]
     """
+    check_operands(
+        "support_extents", indices, offsets, source_positions=source_positions, query_positions=query_positions
+    )
     if source_positions.shape[0] == 0:
         return query_positions.new_zeros(query_positions.shape[0])
     dtype = query_positions.dtype

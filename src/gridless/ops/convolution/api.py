@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gridless import gpu, native
+from gridless.arguments import check_tensor
 from gridless.errors import UnsupportedError
 from gridless.ops.convolution import reference
 from gridless.ops.convolution.basis import BASES, GIVEN
@@ -15,6 +16,7 @@ from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.operator import continuous_conv_op
 from gridless.ops.convolution.windows import NO_WINDOW, WINDOWS
 from gridless.ops.extents import support_extents
+from gridless.ops.operands import check_operands
 
 IMPLEMENTATIONS = ("auto", "reference", "blocked", "native", "triton")
 REDUCTIONS = ("mean", "sum", "density")
@@ -179,32 +181,17 @@ def _check(
     basis_parameters: Sequence[Tensor],
 ) -> None:
     """Raise for whatever can be told from shapes, dtypes and names alone."""
-    ranks = {"features": (features, 2), "source_positions": (source_positions, 2), "offsets": (offsets, 1)}
-    ranks |= {"query_positions": (query_positions, 2), "indices": (indices, 1)}
-    for name, (tensor, rank) in ranks.items():
-        if tensor.ndim != rank:
-            raise ValueError(f"continuous_conv: {name} must have {rank} dimensions, got shape {tuple(tensor.shape)}")
-    for name, tensor in (("indices", indices), ("offsets", offsets)):
-        if tensor.dtype != torch.int64:
-            raise TypeError(f"continuous_conv: {name} must be int64, got {tensor.dtype}")
-    floating = {"features": features, "source_positions": source_positions, "query_positions": query_positions}
-    for name, tensor in (floating | {"weight": weight}).items():
-        if not tensor.is_floating_point():
-            raise TypeError(f"continuous_conv: {name} must be floating point, got {tensor.dtype}")
-    if features.shape[0] != source_positions.shape[0]:
-        raise ValueError(
-            f"continuous_conv: features [N, C_in] and source_positions [N, D] must have the same N, "
-            f"got {features.shape[0]} and {source_positions.shape[0]}"
-        )
-    if source_positions.shape[1] != query_positions.shape[1]:
-        raise ValueError(
-            f"continuous_conv: source_positions [N, D] and query_positions [M, D] must have the same D, "
-            f"got {source_positions.shape[1]} and {query_positions.shape[1]}"
-        )
-    if offsets.shape[0] != query_positions.shape[0] + 1:
-        raise ValueError(
-            f"continuous_conv: offsets must be [M + 1 = {query_positions.shape[0] + 1}], got {offsets.shape[0]} entries"
-        )
+    check_operands(
+        "continuous_conv",
+        indices,
+        offsets,
+        features=features,
+        source_positions=source_positions,
+        query_positions=query_positions,
+    )
+    check_tensor("continuous_conv", "weight", weight)
+    if not weight.is_floating_point():
+        raise TypeError(f"continuous_conv: weight must be floating point, got {weight.dtype}")
     if weight.ndim not in (2, 3) or weight.shape[1] != features.shape[1]:
         raise ValueError(
             f"continuous_conv: weight must be [H, C_in, C_out] or [H, C_in] with C_in = {features.shape[1]} as in "

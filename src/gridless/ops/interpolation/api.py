@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gridless.ops.dtypes import widened
+from gridless.ops.operands import check_operands
 from gridless.ops.rows import pair_rows
 from gridless.ops.weighted_sum import weighted_sum
 
@@ -21,7 +22,7 @@ def interpolate(
     """Inverse-distance weighting: out_i = Σ_j w_ij f_j / Σ_j w_ij with w_ij = |x_i - y_j|^-power.
 
     Args:
-        features: [N, C].
+        features: [N, C] floating point.
         source_positions: [N, D].
         query_positions: [M, D].
         indices: [E] int64, source of each pair.
@@ -31,11 +32,23 @@ def interpolate(
     Returns:
         [M, C]; zeros for empty supports. A query that sits on a source takes that source's value.
 
+    Raises:
+        TypeError: a tensor of the wrong dtype.
+        ValueError: shapes that do not belong together.
+
     Example:
         >>> f, y, x = torch.tensor([[0.0], [6.0]]), torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]])
         >>> interpolate(f, y, x, torch.tensor([0, 1]), torch.tensor([0, 2]), power=1.0).tolist()
         [[2.0]]
     """
+    check_operands(
+        "interpolate",
+        indices,
+        offsets,
+        features=features,
+        source_positions=source_positions,
+        query_positions=query_positions,
+    )
     num_rows = query_positions.shape[0]
     rows = pair_rows(offsets, indices.shape[0])
     sources, queries = widened(source_positions), widened(query_positions)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gridless.ops import pair_loop
+from gridless.ops.operands import check_operands
 from gridless.ops.registration import operator
 from gridless.ops.rows import row_blocks
 from gridless.ops.weighted_sum import weighted_sum
@@ -36,7 +37,7 @@ def pool(features: Tensor, indices: Tensor, offsets: Tensor, reduce: str = "max"
     """Pooling over the support domain: out_ic = max_{j in N(i)} f_jc, or (1/|N(i)|) Σ_{j in N(i)} f_jc.
 
     Args:
-        features: [N, C].
+        features: [N, C] floating point.
         indices: [E] int64, source of each pair.
         offsets: [M + 1] int64, row starts.
         reduce: "max" (the gradient goes to one of equal values) or "mean".
@@ -45,13 +46,15 @@ def pool(features: Tensor, indices: Tensor, offsets: Tensor, reduce: str = "max"
         [M, C]; zeros for empty supports.
 
     Raises:
-        ValueError: ``reduce`` is neither.
+        TypeError: a tensor of the wrong dtype.
+        ValueError: a shape that does not fit, or ``reduce`` is neither.
 
     Example:
         >>> features = torch.tensor([[1.0], [5.0], [3.0]])
         >>> pool(features, torch.tensor([0, 1, 2]), torch.tensor([0, 2, 3]), "max").tolist()
         [[5.0], [3.0]]
     """
+    check_operands("pool", indices, offsets, features=features)
     counts = offsets.diff()
     if reduce == "mean":
         weights = counts.clamp_min(1).to(torch.promote_types(features.dtype, torch.float32)).reciprocal()
