@@ -104,7 +104,7 @@ def test_short_series():
 def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match=r"times must be \[N\]"):
         trapezoid_weights(torch.zeros(2, 1))
-    with pytest.raises(ValueError, match="vertices in"):
+    with pytest.raises(ValueError, match=r"triangles must lie in \[0, 2\), got 0 to 2"):
         vertex_areas(torch.zeros(2, 2), torch.tensor([[0, 1, 2]]))
     with pytest.raises(ValueError, match=r"\[N, 2\] or \[N, 3\]"):
         vertex_areas(torch.zeros(2, 4), torch.tensor([[0, 1, 1]]))
@@ -112,5 +112,5 @@ def test_what_is_wrong_is_named():
         vertex_volumes(torch.zeros(2, 2), torch.tensor([[0, 1, 1, 0]]))
     with pytest.raises(ValueError, match=r"tetrahedra must be \[T, 4\]"):
         vertex_volumes(torch.zeros(2, 3), torch.tensor([[0, 1, 1]]))
-    with pytest.raises(ValueError, match=r"vertices in \[0, 2\), got 0 to 3"):
+    with pytest.raises(ValueError, match=r"tetrahedra must lie in \[0, 2\), got 0 to 3"):
         vertex_volumes(torch.zeros(2, 3), torch.tensor([[0, 1, 1, 3]]))

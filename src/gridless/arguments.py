@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+from typing import SupportsIndex
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -33,15 +39,51 @@ def check_batch(function: str, name: str, batch: Tensor | None, num_points: int)
     """Raise TypeError or ValueError unless batch is None or [num_points] int64."""
     if batch is None:
         return
+    check_tensor(function, name, batch)
     if batch.dtype != torch.int64:
         raise TypeError(f"{function}: {name} must be int64, got {batch.dtype}")
     if batch.shape != (num_points,):
         raise ValueError(f"{function}: {name} must have shape ({num_points},), got {tuple(batch.shape)}")
 
 
-def check_count(function: str, name: str, count: int) -> None:
-    """Raise TypeError or ValueError unless count is an int of at least 1."""
-    if isinstance(count, bool) or not isinstance(count, int):
+def check_indices(function: str, name: str, indices: Tensor, num_values: int) -> None:
+    """Raise TypeError or ValueError unless indices are int64 in [0, num_values)."""
+    check_tensor(function, name, indices)
+    if indices.dtype != torch.int64:
+        raise TypeError(f"{function}: {name} must be int64, got {indices.dtype}")
+    if indices.numel():
+        smallest, largest = int(indices.min()), int(indices.max())
+        if smallest < 0 or largest >= num_values:
+            raise ValueError(f"{function}: {name} must lie in [0, {num_values}), got {smallest} to {largest}")
+
+
+def check_simplices(function: str, name: str, simplices: Tensor, num_corners: int, num_vertices: int) -> None:
+    """Raise TypeError or ValueError unless simplices are [T, num_corners] int64 in [0, num_vertices)."""
+    check_tensor(function, name, simplices)
+    if simplices.ndim != 2 or simplices.shape[1] != num_corners:
+        raise ValueError(f"{function}: {name} must be [T, {num_corners}], got shape {tuple(simplices.shape)}")
+    check_indices(function, name, simplices, num_vertices)
+
+
+def check_count(function: str, name: str, count: SupportsIndex, least: int = 1) -> int:
+    """The count, also one of NumPy's, as an int; TypeError or ValueError unless it is one of at least ``least``."""
+    try:
+        number = None if isinstance(count, bool) else operator.index(count)
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"{function}: {name} must be an int, got {type(count).__name__}")
-    if count < 1:
-        raise ValueError(f"{function}: {name} must be at least 1, got {count}")
+    if number < least:
+        raise ValueError(f"{function}: {name} must be at least {least}, got {number}")
+    return number
+
+
+def per_axis(function: str, name: str, value: float | Sequence[float] | Tensor, dim: int) -> NDArray[np.float64]:
+    """One number for each of ``dim`` axes [D], from one or from D of them; ValueError for anything else."""
+    try:
+        values = np.asarray(value.tolist() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
+    if values.shape not in ((), (dim,)) or not np.isfinite(values).all():
+        raise ValueError(f"{function}: {name} must be a finite number or {dim} of them, got {value}")
+    return np.ascontiguousarray(np.broadcast_to(values, (dim,)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gridless.arguments import check_positions
+from gridless.arguments import check_positions, check_simplices
 
 
 def trapezoid_weights(times: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def vertex_areas(positions: Tensor, triangles: Tensor) -> Tensor:
         [N] in the dtype of ``positions``; their sum is the area of the mesh. 0 for vertices without triangles.
 
     Raises:
-        TypeError: positions are not floating point.
+        TypeError: positions are not floating point, or corners not int64.
         ValueError: shapes do not fit, or a triangle names a vertex that is not there.
 
     Source:
@@ -70,7 +70,7 @@ def vertex_areas(positions: Tensor, triangles: Tensor) -> Tensor:
     check_positions("vertex_areas", "positions", positions)
     if positions.shape[1] not in (2, 3):
         raise ValueError(f"vertex_areas: positions must be [N, 2] or [N, 3], got shape {tuple(positions.shape)}")
-    _check_simplices("vertex_areas", "triangles", triangles, 3, len(positions))
+    check_simplices("vertex_areas", "triangles", triangles, 3, len(positions))
     corners = functional.pad(positions[triangles], (0, 3 - positions.shape[1]))
     areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=1) / 2
     return _shared_among_corners(areas, triangles, len(positions))
@@ -90,7 +90,7 @@ def vertex_volumes(positions: Tensor, tetrahedra: Tensor) -> Tensor:
         [N] in the dtype of ``positions``; their sum is the volume of the mesh. 0 for vertices without tetrahedra.
 
     Raises:
-        TypeError: positions are not floating point.
+        TypeError: positions are not floating point, or corners not int64.
         ValueError: shapes do not fit, or a tetrahedron names a vertex that is not there.
 
     Source:
@@ -104,21 +104,11 @@ def vertex_volumes(positions: Tensor, tetrahedra: Tensor) -> Tensor:
     check_positions("vertex_volumes", "positions", positions)
     if positions.shape[1] != 3:
         raise ValueError(f"vertex_volumes: positions must be [N, 3], got shape {tuple(positions.shape)}")
-    _check_simplices("vertex_volumes", "tetrahedra", tetrahedra, 4, len(positions))
+    check_simplices("vertex_volumes", "tetrahedra", tetrahedra, 4, len(positions))
     corners = positions[tetrahedra]
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     volumes = (normals * (corners[:, 3] - corners[:, 0])).sum(dim=1).abs() / 6
     return _shared_among_corners(volumes, tetrahedra, len(positions))
-
-
-def _check_simplices(function: str, name: str, simplices: Tensor, num_corners: int, num_vertices: int) -> None:
-    if simplices.ndim != 2 or simplices.shape[1] != num_corners:
-        raise ValueError(f"{function}: {name} must be [T, {num_corners}], got shape {tuple(simplices.shape)}")
-    if simplices.numel() and not (int(simplices.min()) >= 0 and int(simplices.max()) < num_vertices):
-        raise ValueError(
-            f"{function}: {name} must name vertices in [0, {num_vertices}), "
-            f"got {int(simplices.min())} to {int(simplices.max())}"
-        )
 
 
 def _shared_among_corners(sizes: Tensor, simplices: Tensor, num_vertices: int) -> Tensor:

@@ -1,8 +1,11 @@
 """knn and within_radius against plain loops, on ordinary and hard clouds."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,6 +97,32 @@ def test_not_finite_positions_are_counted():
     points[2:4, 1] = torch.nan
     with pytest.raises(ValueError, match=r"2 of 5 rows of source_positions.*row 2"):
         knn(points, torch.zeros(1, 3), 1)
+
+
+@pytest.mark.parametrize("impl", ["kdtree", "grid", "reference", NATIVE])
+def test_counts_of_numpy_and_copies_of_an_index(impl):
+    points = torch.rand(9, 3, generator=torch.Generator().manual_seed(0))
+    index = PointIndex(points.clone().requires_grad_() * 1, impl=impl)
+    expected = index.knn(points, 2).indices
+    for other in (copy.deepcopy(index), pickle.loads(pickle.dumps(index))):
+        assert torch.equal(other.knn(points, np.int64(2)).indices, expected)
+    assert torch.equal(knn(points, points, np.int32(2), impl=impl).indices, expected)
+    within = within_radius(points, points, 9.0, np.int64(2), impl=impl)
+    assert torch.equal(within.indices, expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"k": 2.0}, "k must be an int, got float"),
+        ({"k": True}, "k must be an int, got bool"),
+        ({"source_batch": [0] * 4, "query_batch": [0] * 4}, "source_batch must be a torch tensor, got list"),
+    ],
+)
+def test_wrong_types_are_named(changed, message):
+    points = torch.rand(4, 3)
+    with pytest.raises(TypeError, match=f"^knn: {message}"):
+        knn(**({"source_positions": points, "query_positions": points, "k": 2} | changed))
 
 
 def test_density_of_a_line_and_of_copies():

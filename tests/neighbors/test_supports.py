@@ -36,6 +36,8 @@ def test_all_pairs_of_each_cloud():
     source, query = torch.tensor([1, 0, 1]), torch.tensor([1, 2, 0])
     assert rows_of(all_pairs(source, query)) == [[0, 2], [], [1]]
     assert rows_of(all_pairs(source, source, include_self=False)) == [[2], [], [0]]
+    with pytest.raises(TypeError, match="all_pairs: source_batch must be a torch tensor, got list"):
+        all_pairs([0], query)
     with pytest.raises(ValueError, match="batches differ"):
         all_pairs(source, query, include_self=False)
 
@@ -153,5 +155,14 @@ def test_wrapped_positions_lie_in_the_box():
     generator = torch.Generator().manual_seed(0)
     wrapped = wrap_into_box(torch.rand(100_000, 2, generator=generator) * 2000 - 1000, [0.3, math.inf])
     assert wrapped[:, 0].min() >= 0
-    assert wrapped[:, 0].max() <= torch.tensor(0.3)
+    assert wrapped[:, 0].max() < torch.tensor(0.3)
     assert wrapped[:, 1].min() < -900
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("source", [0.0, -1e-9])
+@pytest.mark.parametrize("query", [0.0, -1e-9])
+def test_just_below_0_is_0_and_not_the_other_side_of_the_box(query, source, reach):
+    images = periodic_images(torch.tensor([[source]]), [1.0], reach)[1]
+    distances = images - wrap_into_box(torch.tensor([[query]]), [1.0])
+    assert (distances.abs() <= reach).sum() == 2 * math.floor(reach) + 1

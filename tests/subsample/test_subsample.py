@@ -164,6 +164,28 @@ def test_positions_and_clouds_may_be_views(impl):
     assert torch.equal(farthest(points, 9, batch=clouds, impl=impl), farthest(copy, 9, batch=clouds.clone(), impl=impl))
 
 
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"num_samples": 0.5}, TypeError, "num_samples must be an int, got float"),
+        ({"num_samples": 2, "start": 1.0}, TypeError, "start must be an int, got float"),
+        ({"num_samples": -1}, ValueError, "num_samples must be at least 0, got -1"),
+        ({"ratio": 2}, ValueError, r"ratio must be in \(0, 1\], got 2"),
+        ({"num_samples": 2, "batch": [0, 0]}, TypeError, "batch must be a torch tensor, got list"),
+    ],
+)
+def test_settings_of_farthest_that_are_wrong_are_named(settings, error, message):
+    assert len(farthest(torch.rand(2, 3), np.int64(2))) == 2
+    with pytest.raises(error, match=f"^farthest: {message}"):
+        farthest(torch.rand(2, 3), **settings)
+
+
+@pytest.mark.parametrize("size", [float("inf"), float("nan"), (1.0, float("inf")), (1.0,) * 3, "coarse", None])
+def test_sizes_of_voxels_that_are_no_numbers_are_named(size):
+    with pytest.raises(ValueError, match="voxel_grid: size must be a finite number or 2 of them, got "):
+        voxel_grid(torch.rand(2, 2), size)
+
+
 @pytest.mark.parametrize("impl", [NATIVE])
 def test_many_copies_are_sampled_in_time(impl):
     points = torch.ones(100_000, 3)

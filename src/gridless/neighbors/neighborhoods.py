@@ -9,6 +9,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from gridless.arguments import check_indices, check_simplices
+
 
 @dataclass(frozen=True, eq=False)
 class Neighborhoods:
@@ -66,10 +68,21 @@ class Neighborhoods:
         return Neighborhoods(indices, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
 
     def select_queries(self, queries: Tensor) -> Neighborhoods:
-        """The rows of these queries [M'] int64, in that order."""
-        counts = self.counts()[queries]
+        """The rows of these queries [M'], in that order; as in torch, -1 is the last one, and a mask [M] may be given.
+
+        Raises:
+            IndexError: there is no such query.
+            ValueError: queries are not one-dimensional.
+        """
+        # Offsets have one entry more than there are rows: a negative number or a mask would mean something else there.
+        rows = torch.arange(self.num_queries, device=self.offsets.device)[queries]
+        if rows.ndim != 1:
+            raise ValueError(
+                f"Neighborhoods.select_queries: queries must be one-dimensional, got shape {tuple(rows.shape)}"
+            )
+        counts = self.counts()[rows]
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        shift = torch.repeat_interleave(self.offsets[queries] - offsets[:-1], counts)
+        shift = torch.repeat_interleave(self.offsets[rows] - offsets[:-1], counts)
         return Neighborhoods(self.indices[shift + torch.arange(len(shift), device=shift.device)], offsets)
 
     def select_pairs(self, kept: Tensor) -> Neighborhoods:
@@ -117,11 +130,7 @@ class Neighborhoods:
                 f"Neighborhoods.from_edge_index: edge_index must be [2, E], got shape {tuple(edge_index.shape)}"
             )
         source, query = edge_index
-        if len(query) and not (int(query.min()) >= 0 and int(query.max()) < num_queries):
-            raise ValueError(
-                f"Neighborhoods.from_edge_index: queries must be in [0, {num_queries}), "
-                f"got {int(query.min())} to {int(query.max())}"
-            )
+        check_indices("Neighborhoods.from_edge_index", "queries", query, num_queries)
         sorted_query, order = query.sort(stable=True)
         return Neighborhoods.from_counts(source[order], torch.bincount(sorted_query, minlength=num_queries))
 
@@ -136,18 +145,13 @@ class Neighborhoods:
     @staticmethod
     def from_triangles(triangles: Tensor, num_points: int, include_self: bool = True) -> Neighborhoods:
         """One-ring of each mesh vertex from triangles [T, 3] int64; rows sorted by index, without repetitions."""
-        if triangles.ndim != 2 or triangles.shape[1] != 3:
-            raise ValueError(
-                f"Neighborhoods.from_triangles: triangles must be [T, 3], got shape {tuple(triangles.shape)}"
-            )
+        check_simplices("Neighborhoods.from_triangles", "triangles", triangles, 3, num_points)
         edges = torch.cat([triangles[:, [a, b]] for a in range(3) for b in range(3) if a != b])
         edges = edges[edges[:, 0] != edges[:, 1]]
         if include_self:
             edges = torch.cat([edges, torch.arange(num_points, device=edges.device)[:, None].expand(-1, 2)])
         edges = torch.unique(edges, dim=0)
-        rows = Neighborhoods.from_edge_index(edges.T.flip(0), num_points)
-        rows.validate(num_points)
-        return rows
+        return Neighborhoods.from_edge_index(edges.T.flip(0), num_points)
 
     @staticmethod
     def concatenate(neighborhoods: Sequence[Neighborhoods], num_sources: Sequence[int]) -> Neighborhoods:
@@ -168,7 +172,12 @@ class Neighborhoods:
         return torch.stack([self.indices, self.query_indices()])
 
     def transpose(self, num_sources: int) -> tuple[Neighborhoods, Tensor]:
-        """For each source its queries in increasing order, and which pair of this object each new pair is [E]."""
+        """For each source its queries in increasing order, and which pair of this object each new pair is [E].
+
+        Raises:
+            ValueError: an index is not one of the sources.
+        """
+        check_indices("Neighborhoods.transpose", "indices", self.indices, num_sources)
         order = self.indices.sort(stable=True)[1]
         counts = torch.bincount(self.indices, minlength=num_sources)
         return Neighborhoods.from_counts(self.query_indices()[order], counts), order

@@ -53,10 +53,13 @@ class PointIndex:
         elif self._impl == "grid":
             self._prepared = SearchGrid(function, self._positions, batch)
 
+    def __reduce__(self) -> tuple[type[PointIndex], tuple[Tensor, Tensor | None, str, str]]:
+        # Compiled trees cannot leave their process: a copy, or what another process gets, prepares its own.
+        return type(self), (self._positions, self._batch, self._impl, self._function)
+
     def knn(self, query_positions: Tensor, k: int, query_batch: Tensor | None = None) -> Neighborhoods:
         """As :func:`gridless.neighbors.knn`."""
-        check_count(self._function, "k", k)
-        return self._search(query_positions, k, None, query_batch)
+        return self._search(query_positions, check_count(self._function, "k", k), None, query_batch)
 
     def within_radius(
         self,
@@ -69,7 +72,7 @@ class PointIndex:
         if not (radius > 0 and math.isfinite(radius)):
             raise ValueError(f"{self._function}: radius must be positive and finite, got {radius}")
         if max_neighbors is not None:
-            check_count(self._function, "max_neighbors", max_neighbors)
+            max_neighbors = check_count(self._function, "max_neighbors", max_neighbors)
         return self._search(query_positions, max_neighbors, float(radius), query_batch)
 
     def _search(self, query: Tensor, k: int | None, radius: float | None, query_batch: Tensor | None) -> Neighborhoods:

@@ -108,7 +108,7 @@ def local_density(positions: Tensor, k: int = 16, batch: Tensor | None = None) -
         >>> local_density(torch.tensor([[0.0], [1.0], [2.0]]), k=2).tolist()
         [0.5, 1.0, 0.5]
     """
-    check_count("local_density", "k", k)
+    k = check_count("local_density", "k", k)
     neighborhoods = knn(positions, positions, k + 1, batch, batch)
     exact = positions.detach().to(torch.float64)
     num_points, dim = exact.shape

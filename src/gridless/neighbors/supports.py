@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gridless.arguments import check_batch, check_count, check_positions
+from gridless.arguments import check_batch, check_count, check_positions, check_tensor
 from gridless.neighbors.neighborhoods import Neighborhoods
 
 _PAIRS_PER_BLOCK = 1 << 19
@@ -71,6 +71,7 @@ def all_pairs(source_batch: Tensor, query_batch: Tensor, include_self: bool = Tr
         [0, 1, 0, 1, 2]
     """
     for name, batch in (("source_batch", source_batch), ("query_batch", query_batch)):
+        check_tensor("all_pairs", name, batch)
         check_batch("all_pairs", name, batch, batch.numel())
     if not include_self and not torch.equal(source_batch, query_batch):
         raise ValueError("all_pairs: include_self=False needs queries that are the sources, but the batches differ")
@@ -115,7 +116,7 @@ def preceding(
     check_positions("preceding", "source_times", source_times[:, None])
     check_positions("preceding", "query_times", query_times[:, None])
     if k is not None:
-        check_count("preceding", "k", k)
+        k = check_count("preceding", "k", k)
     if duration is not None and not duration >= 0:
         raise ValueError(f"preceding: duration must not be negative, got {duration}")
     if (source_batch is None) != (query_batch is None):
@@ -157,8 +158,7 @@ def within_hops(neighborhoods: Neighborhoods, hops: int) -> Neighborhoods:
         >>> within_hops(path, 2).counts().tolist()
         [3, 3, 3]
     """
-    if hops < 1:
-        raise ValueError(f"within_hops: hops must be at least 1, got {hops}")
+    hops = check_count("within_hops", "hops", hops)
     num_points = neighborhoods.num_queries
     neighborhoods.validate(num_points)
     itself = torch.arange(num_points, device=neighborhoods.offsets.device)
@@ -217,7 +217,7 @@ def periodic_images(positions: Tensor, box: Sequence[float], reach: float) -> tu
 
 
 def wrap_into_box(positions: Tensor, box: Sequence[float]) -> Tensor:
-    """Positions moved by whole sides into [0, box]: x − ⌊x / box⌋ · box along each periodic axis.
+    """Positions moved by whole sides into [0, box): x − ⌊x / box⌋ · box along each periodic axis.
 
     Args:
         positions: [N, D] floating point.
@@ -238,7 +238,11 @@ def wrap_into_box(positions: Tensor, box: Sequence[float]) -> Tensor:
         )
     sides = positions.new_tensor(list(box))
     open_axes = sides.isinf()
-    return torch.where(open_axes, positions, positions.remainder(sides.masked_fill(open_axes, 1.0)))
+    sides = sides.masked_fill(open_axes, 1.0)
+    wrapped = positions.remainder(sides)
+    # A coordinate just below 0 rounds to the side, which is 0: images are taken of either, not of both.
+    wrapped = torch.where(wrapped == sides, wrapped - sides, wrapped)
+    return torch.where(open_axes, positions, wrapped)
 
 
 def _runs(values: Tensor, begins: Tensor, stops: Tensor) -> Neighborhoods:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gridless.arguments import check_indices
+
 
 @dataclass(frozen=True)
 class RowBlock:
@@ -34,10 +36,7 @@ def check_rows(function: str, indices: Tensor, offsets: Tensor, num_sources: int
         return
     if int(offsets[0]) != 0 or int(offsets[-1]) != indices.numel() or bool((offsets.diff() < 0).any()):
         raise ValueError(f"{function}: offsets must ascend from 0 to the number of pairs, {indices.numel()}")
-    if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) < num_sources):
-        raise ValueError(
-            f"{function}: indices must lie in [0, {num_sources}), got {int(indices.min())} to {int(indices.max())}"
-        )
+    check_indices(function, "indices", indices, num_sources)
 
 
 def row_blocks(offsets: Tensor, max_pairs: int, max_rows: int) -> Iterator[RowBlock]:

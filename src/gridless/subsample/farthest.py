@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from gridless.arguments import check_batch, check_positions
+from gridless.arguments import check_batch, check_count, check_positions
 from gridless.subsample.implementations import implementation_for
 
 
@@ -37,7 +37,7 @@ def farthest(
         [S] int64 indices, cloud after cloud in increasing cloud id, within a cloud in the order of selection.
 
     Raises:
-        TypeError: positions are not floating point, or batch is not int64.
+        TypeError: positions are not floating point, batch is not int64, or num_samples or start is not an int.
         ValueError: shapes do not fit, a coordinate is not finite, or not exactly one of num_samples and ratio is given
             in its range.
         UnsupportedError: the named implementation cannot run here.
@@ -51,12 +51,11 @@ def farthest(
     check_batch("farthest", "batch", batch, len(positions))
     if (num_samples is None) == (ratio is None):
         raise ValueError(f"farthest: give num_samples or ratio, got num_samples={num_samples}, ratio={ratio}")
-    if num_samples is not None and num_samples < 0:
-        raise ValueError(f"farthest: num_samples must be at least 0, got {num_samples}")
+    if num_samples is not None:
+        num_samples = check_count("farthest", "num_samples", num_samples, least=0)
     if ratio is not None and not 0 < ratio <= 1:
         raise ValueError(f"farthest: ratio must be in (0, 1], got {ratio}")
-    if start < 0:
-        raise ValueError(f"farthest: start must be at least 0, got {start}")
+    start = check_count("farthest", "start", start, least=0)
     implementation, place = implementation_for("farthest", impl, positions.device)
     order, counts = None, [len(positions)]
     if batch is not None:

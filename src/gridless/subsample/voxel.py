@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gridless.arguments import check_batch, check_positions
+from gridless.arguments import check_batch, check_positions, per_axis
 from gridless.subsample.implementations import implementation_for
 
 
@@ -76,7 +74,7 @@ def voxel_grid(
     check_batch("voxel_grid", "batch", batch, len(positions))
     implementation, place = implementation_for("voxel_grid", impl, positions.device)
     dim = positions.shape[1]
-    edges, corner = _per_axis("size", size, dim), _per_axis("origin", origin, dim)
+    edges, corner = per_axis("voxel_grid", "size", size, dim), per_axis("voxel_grid", "origin", origin, dim)
     if not (edges > 0).all():
         raise ValueError(f"voxel_grid: size must be positive, got {size}")
     clouds = None if batch is None else batch.to(place)
@@ -94,10 +92,3 @@ def voxel_grid(
     rank = torch.empty_like(kept_of)
     rank[kept] = torch.arange(len(kept), device=place)
     return kept.to(positions.device), rank[kept_of].to(positions.device)
-
-
-def _per_axis(name: str, value: float | Sequence[float], dim: int) -> NDArray[np.float64]:
-    values = np.asarray(value, dtype=np.float64)
-    if values.shape not in ((), (dim,)) or not np.isfinite(values).all():
-        raise ValueError(f"voxel_grid: {name} must be a finite number or {dim} of them, got {value}")
-    return np.ascontiguousarray(np.broadcast_to(values, (dim,)))
