@@ -88,3 +88,33 @@ def support_extents(source_positions: Tensor, query_positions: Tensor, indices: 
     # The square root has no derivative at 0; nor has the extent of an empty support or of a single point.
     usable = occupied & (squared > 0)
     return (torch.where(usable, squared, 1.0).sqrt() * usable).to(dtype)
+
+
+def given_extents(function: str, extents: Tensor | float, like: Tensor, axis: str = "M") -> Tensor:
+    """Extents that a caller chose, one number or one for each row of ``like`` [M, D], as a tensor [M].
+
+    A tensor may hold zeros, as those of :func:`support_extents` do for empty supports and for single points.
+
+    Raises:
+        ValueError: another shape, or sizes that cannot be (in tensors looked for on the CPU only, where nothing waits).
+    """
+    count = like.shape[0]
+    if not isinstance(extents, Tensor):
+        if not extents > 0:
+            raise ValueError(f"{function}: extents must be positive, got {extents}")
+        return like.new_full((count,), extents)
+    if extents.ndim == 0:
+        extents = extents.repeat(count)
+    if extents.shape != (count,):
+        raise ValueError(
+            f"{function}: extents must be a number or [{axis} = {count}], got shape {tuple(extents.shape)}"
+        )
+    if extents.device.type == "cpu" and not torch.compiler.is_compiling():
+        bad = (~(extents.detach() >= 0)).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            raise ValueError(
+                f"{function}: extents must not be negative or NaN, {len(bad)} of {count} are "
+                f"(first: row {row}, {float(extents[row])})"
+            )
+    return extents

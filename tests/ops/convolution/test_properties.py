@@ -153,6 +153,13 @@ def test_the_same_bits_every_time(depthwise, order, impl, make_case, monkeypatch
         assert all(torch.equal(again[name], value) for name, value in first.items())
 
 
+def test_the_reference_has_the_same_bits_where_threads_meet_at_few_sources(make_case):
+    case = make_case([5000] * 20, 5, in_channels=1, dim=1, depthwise=True, basis="fourier").to(torch.float32)
+    moved = [case.tensors[name] for name in ("features", "source_positions")]
+    first, *others = (torch.autograd.grad(case.run("reference").sin().sum(), moved) for _ in range(21))
+    assert all(torch.equal(*pair) for other in others for pair in zip(first, other, strict=True))
+
+
 @pytest.mark.parametrize("impl", ["reference", "blocked"])
 def test_auto_equals_what_is_asked_for_by_name(impl, make_case, assert_same):
     case = make_case(RAGGED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.operator import continuous_conv_op
 from gridless.ops.convolution.windows import NO_WINDOW, WINDOWS
-from gridless.ops.extents import support_extents
+from gridless.ops.extents import given_extents, support_extents
 from gridless.ops.operands import check_operands
 
 IMPLEMENTATIONS = ("auto", "reference", "blocked", "native", "triton")
@@ -68,7 +69,7 @@ def continuous_conv(
         window: "none", "gaussian" (parameter: log of the width, as a fraction of the extent) or "polynomial".
         window_parameters: tensors that the window documents.
         extents: size (> 0) of the supports in the unit of the positions, a number or [M]; None takes the distance
-            to the farthest pair of each support. Only windows look at it.
+            to the farthest pair of each support, 0 for a support of one place. Only windows look at it.
         density: [N] sampling density p at the sources, for ``reduce="density"``.
         source_weights: [N] weights w of a quadrature at the sources (areas, volumes, see ``gridless.quadrature``), for
             ``reduce="sum"``.
@@ -101,7 +102,10 @@ def continuous_conv(
     if reduce not in REDUCTIONS:
         raise ValueError(f"continuous_conv: reduce must be one of {', '.join(REDUCTIONS)}, got {reduce!r}")
     if (density is not None) != (reduce == "density"):
-        raise ValueError(f"continuous_conv: density goes with reduce='density' and only with it, got reduce={reduce!r}")
+        given = "no density" if density is None else "a density"
+        raise ValueError(
+            f"continuous_conv: density goes with reduce='density' and only with it, got reduce={reduce!r} and {given}"
+        )
     if density is not None:
         if density.shape != features.shape[:1]:
             raise ValueError(
@@ -119,12 +123,14 @@ def continuous_conv(
             )
         features = (features * source_weights[:, None]).to(features.dtype)
     device_type = features.device.type
-    if torch.is_autocast_enabled(device_type) and features.dtype == torch.float32:
+    # The meta device, on which only shapes are computed, has none.
+    has_autocast = torch.amp.is_autocast_available(device_type)
+    if has_autocast and torch.is_autocast_enabled(device_type) and features.dtype == torch.float32:
         features = features.to(torch.get_autocast_dtype(device_type))
     support = _extents(extents, window, source_positions, query_positions, indices, offsets)
     if impl == "reference":
         kernel = Kernel(basis, tuple(basis_parameters), window, tuple(window_parameters))
-        with torch.autocast(device_type, enabled=False):
+        with torch.autocast(device_type, enabled=False) if has_autocast else nullcontext():
             out = reference.convolve(
                 features, source_positions, query_positions, indices, offsets, weight, kernel, support
             )
@@ -158,16 +164,7 @@ def _extents(
         return None
     if extents is None:
         return support_extents(source_positions, query_positions, indices, offsets)
-    if isinstance(extents, Tensor):
-        if extents.shape != query_positions.shape[:1]:
-            raise ValueError(
-                f"continuous_conv: extents must be a number or [M = {query_positions.shape[0]}], "
-                f"got shape {tuple(extents.shape)}"
-            )
-        return extents
-    if not extents > 0:
-        raise ValueError(f"continuous_conv: extents must be positive, got {extents}")
-    return query_positions.new_full((query_positions.shape[0],), extents)
+    return given_extents("continuous_conv", extents, query_positions)
 
 
 def _check(

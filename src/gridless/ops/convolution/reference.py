@@ -28,15 +28,16 @@ def convolve(
     dtype = compute_dtype(features)
     check_rows("continuous_conv", indices, offsets, len(features))
     rows = pair_rows(offsets, indices.numel())
+    # Not source_positions[…] or features[…], whose gradients add up in no fixed order.
     pairs = PairInputs(
-        source_positions=source_positions[indices],
-        query_positions=query_positions[rows],
-        extents=None if extents is None else extents[rows],
+        source_positions=source_positions.index_select(0, indices),
+        query_positions=query_positions.index_select(0, rows),
+        extents=None if extents is None else extents.index_select(0, rows),
         basis_values=kernel.basis_parameters[0] if kernel.basis == GIVEN else None,
     )
     phi = kernel.to(dtype).evaluate(pairs, dtype)
     # Widened first, so that gradients of sources in many pairs are added up wide as well.
-    pair_features = features.to(dtype)[indices]
+    pair_features = features.to(dtype).index_select(0, indices)
     if weight.ndim == 3:
         kernels = torch.einsum("eh,hco->eco", phi, weight.to(dtype))
         messages = torch.einsum("eco,ec->eo", kernels, pair_features)
