@@ -81,9 +81,9 @@ def check_count(function: str, name: str, count: SupportsIndex, least: int = 1) 
 def per_axis(function: str, name: str, value: float | Sequence[float] | Tensor, dim: int) -> NDArray[np.float64]:
     """One number for each of ``dim`` axes [D], from one or from D of them; ValueError for anything else."""
     try:
-        values = np.asarray(value.tolist() if isinstance(value, Tensor) else value, dtype=np.float64)
+        values = np.asarray(value.tolist() if isinstance(value, Tensor) else value)
     except (TypeError, ValueError):
-        values = np.array(np.nan)
-    if values.shape not in ((), (dim,)) or not np.isfinite(values).all():
+        values = np.array(None)
+    if values.dtype.kind not in "iuf" or values.shape not in ((), (dim,)) or not np.isfinite(values).all():
         raise ValueError(f"{function}: {name} must be a finite number or {dim} of them, got {value}")
-    return np.ascontiguousarray(np.broadcast_to(values, (dim,)))
+    return np.ascontiguousarray(np.broadcast_to(values, (dim,)), dtype=np.float64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gridless.neighbors import AllPairs, knn
-from gridless.nn import ContinuousConv, FourierFeatures, GaussianRadial, KernelPoints, SplineGrid
+from gridless.nn import ContinuousConv, ConvBlock, FourierFeatures, GaussianRadial, KernelPoints, SplineGrid
 
 FAMILIES = {
     "radial": lambda: GaussianRadial(6, cutoff=2.0),
@@ -85,6 +85,28 @@ def test_what_the_kernel_sees(kernel_inputs, num_features):
         torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, None])
+def test_all_that_training_changes_is_reset(family):
+    conv = ContinuousConv(3, 4, dim=2, window="gaussian", basis=None if family is None else FAMILIES[family]())
+    before = {name: parameter.detach().clone() for name, parameter in conv.named_parameters()}
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            if parameter.requires_grad:
+                parameter.fill_(100.0)
+    conv.reset_parameters()
+    for name, parameter in conv.named_parameters():
+        assert parameter.abs().max() < 20, name
+        same = name in ("bias", "window_log_width") or not parameter.requires_grad
+        assert torch.equal(parameter, before[name]) == same, name
+
+
+def test_a_new_layer_takes_a_basis_as_it_is():
+    basis = FourierFeatures(2, 5, spread=1.5, hidden=(4,), learned=True)
+    before = [parameter.detach().clone() for parameter in basis.basis_parameters()]
+    ContinuousConv(3, 4, dim=2, basis=basis)
+    assert all(torch.equal(*pair) for pair in zip(basis.basis_parameters(), before, strict=True))
+
+
 def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match="window needs kernel_inputs='offset'"):
         ContinuousConv(3, 4, window="gaussian", kernel_inputs="both")
@@ -104,6 +126,14 @@ def test_what_is_wrong_is_named():
         conv.kernel_at(sources)
     with pytest.raises(ValueError, match="degree 1, 2 or 3"):
         SplineGrid(2, 3, degree=4)
+    with pytest.raises(ValueError, match=r"H, D >= 1 and influence positive, got \(0, 3\) and 1.0"):
+        KernelPoints(torch.zeros(0, 3), 1.0)
+    with pytest.raises(TypeError, match=r"ContinuousConv: basis must be a KernelBasis .*got 'fourier'"):
+        ContinuousConv(3, 4, basis="fourier")
+    with pytest.raises(
+        TypeError, match=r"ConvBlock: basis must be a function that makes a KernelBasis, .*got Gaussian"
+    ):
+        ConvBlock(3, 4, basis=GaussianRadial(2, 1.0))
     with pytest.raises(ValueError, match="2 centers"):
         GaussianRadial(1, 1.0)
 

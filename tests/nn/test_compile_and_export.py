@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gridless.neighbors import Neighborhoods, knn
+from gridless.neighbors import AllPairs, Neighborhoods, knn
 from gridless.nn import BottleneckBlock, ContinuousConv, ConvBlock, GlobalPool, Pool, Upsample
 
 
@@ -67,6 +67,18 @@ def test_compile_pooling_and_interpolation():
 
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(features, positions, supports), function(features, positions, supports))
+
+
+@pytest.mark.parametrize("impl", ["auto", "reference"])
+def test_shapes_alone_on_the_meta_device(impl):
+    features, positions, supports = inputs()
+    features, positions, supports = (given.to("meta") for given in (features, positions, supports))
+    block = ConvBlock(4, 8, residual=True, window="gaussian", impl=impl).to("meta")
+    out = block(features, positions, positions, supports)
+    pooled = GlobalPool("mean")(out, torch.zeros(30, dtype=torch.int64, device="meta"), 2)
+    every = ContinuousConv(4, 5, impl=impl).to("meta")(features, positions, positions, AllPairs(30, 30))
+    assert [tensor.shape for tensor in (out, pooled, every)] == [(30, 8), (2, 8), (30, 5)]
+    assert out.is_meta
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

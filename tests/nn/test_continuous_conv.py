@@ -134,7 +134,10 @@ def test_empty_support_gives_the_bias_and_no_bias_gives_zeros():
         ({"reduce": "max"}, r"reduce must be one of .* got 'max'"),
         ({"activation": "tanh"}, r"activation must be one of .* got 'tanh'"),
         ({"scale": 0.0}, r"scale must be positive, got 0.0"),
-        ({"scale": float("nan")}, r"scale must be positive, got nan"),
+        ({"scale": float("nan")}, r"scale must be a finite number or 3 of them, got nan"),
+        ({"scale": float("inf")}, r"scale must be a finite number or 3 of them, got inf"),
+        ({"scale": torch.ones(2)}, r"scale must be a finite number or 3 of them, got tensor"),
+        ({"scale": "2"}, r"scale must be a finite number or 3 of them, got 2"),
     ],
 )
 def test_bad_settings(arguments, message):
@@ -155,10 +158,21 @@ def test_bad_inputs_are_named(factorized):
             conv(*arguments)
     with pytest.raises(ValueError, match="density"):
         conv(features, sources, queries, rows, density=density)
-    with pytest.raises(ValueError, match="density"):
+    with pytest.raises(ValueError, match="got reduce='density' and no density"):
         ContinuousConv(C_IN, C_OUT, reduce="density")(features, sources, queries, rows)
+    with pytest.raises(TypeError, match=r"neighborhoods must be Neighborhoods, got Tensor; .*from_edge_index"):
+        conv(features, sources, queries, rows.to_edge_index())
+    with pytest.raises(TypeError, match="features must be floating point"):
+        conv(features.long(), sources, queries, rows)
+    with pytest.raises(ValueError, match=r"kernel_at: relative_positions must be \[E, D = 3\], got shape \(2, 2\)"):
+        conv.kernel_at(torch.zeros(2, 2))
+    windowed = ContinuousConv(C_IN, C_OUT, window="gaussian")
     with pytest.raises(ValueError, match=r"kernel_at: .* needs the extents"):
-        ContinuousConv(C_IN, C_OUT, window="gaussian").kernel_at(torch.zeros(1, 3))
+        windowed.kernel_at(torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"kernel_at: extents must be a number or \[E = 2\], got shape \(3,\)"):
+        windowed.kernel_at(torch.zeros(2, 3), torch.ones(3))
+    with pytest.raises(ValueError, match=r"must not be negative or NaN, 1 of 5 are \(first: row 3, -1\.0\)"):
+        windowed(features, sources, queries, rows, extents=torch.tensor([1.0, 1.0, 0.0, -1.0, 1.0]))
     with pytest.raises(gl.errors.UnsupportedError, match="impl must be one of"):
         ContinuousConv(C_IN, C_OUT, impl="cuda")(features, sources, queries, rows)
 
@@ -171,6 +185,21 @@ def test_state_dict_round_trip(factorized):
     assert not torch.equal(first(features, sources, queries, rows), second(features, sources, queries, rows))
     second.load_state_dict(first.state_dict())
     assert torch.equal(first(features, sources, queries, rows), second(features, sources, queries, rows))
+
+
+@pytest.mark.parametrize("factorized", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_features_may_have_another_dtype_than_the_parameters(dtype, factorized):
+    features, sources, queries, _, rows = problem(torch.float32)
+    conv = ContinuousConv(C_IN, C_OUT, factorized=factorized)
+    out = conv(features.to(dtype), sources, queries, rows)
+    assert out.dtype == dtype
+    torch.testing.assert_close(out.float(), conv(features, sources, queries, rows), rtol=1e-2, atol=1e-2)
+
+
+def test_a_scale_may_be_a_tensor():
+    assert ContinuousConv(2, 3, scale=torch.tensor(0.5, requires_grad=True)).scale == 0.5
+    assert ContinuousConv(2, 3, scale=torch.tensor([1.0, 2.0, 4.0])).axis_scales == (1.0, 2.0, 4.0)
 
 
 @pytest.mark.parametrize("settings", [{"window": "gaussian"}, {"window": "polynomial"}, {"pair_features": 2}])

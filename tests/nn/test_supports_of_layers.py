@@ -49,6 +49,16 @@ def test_all_pairs_of_other_sizes_are_refused():
         ContinuousConv(3, 4, dim=2).double()(*inputs(), AllPairs(7, 4))
 
 
+def test_extents_of_all_pairs_fit_the_queries():
+    conv = ContinuousConv(3, 4, dim=2, window="gaussian", scale=2.0).double()
+    one = conv(*inputs(), AllPairs(7, 5), extents=torch.tensor(1.5))
+    torch.testing.assert_close(one, conv(*inputs(), AllPairs(7, 5), extents=torch.full((5,), 1.5)))
+    with pytest.raises(ValueError, match=r"ContinuousConv: extents must be a number or \[M = 5\], got shape \(6,\)"):
+        conv(*inputs(), AllPairs(7, 5), extents=torch.ones(6))
+    with pytest.raises(ValueError, match="ContinuousConv: extents must be positive, got -1"):
+        conv(*inputs(), AllPairs(7, 5), extents=-1)
+
+
 def test_no_queries():
     features, sources, _ = inputs()
     assert ContinuousConv(3, 4, dim=2).double()(features, sources, sources[:0], AllPairs(7, 0)).shape == (0, 4)
@@ -71,7 +81,7 @@ def test_a_scale_for_each_axis_is_a_stretched_space(window):
 
 @pytest.mark.parametrize("scale", [(1.0,), (1.0, 0.0), -1.0])
 def test_bad_scales(scale):
-    with pytest.raises(ValueError, match="scale must be positive"):
+    with pytest.raises(ValueError, match=r"scale must be (positive|a finite number or 2 of them), got"):
         ContinuousConv(3, 4, dim=2, scale=scale)
 
 

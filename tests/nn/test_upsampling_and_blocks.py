@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck
 
 from gridless.neighbors import knn
-from gridless.nn import ConvBlock, Upsample
+from gridless.nn import ConvBlock, Pool, Upsample
 from gridless.ops.interpolation import interpolate
 
 
@@ -31,6 +31,27 @@ def test_bad_settings():
         Upsample("nearest")
     with pytest.raises(ValueError, match="needs channels"):
         Upsample("convolution")
+
+
+@pytest.mark.parametrize("settings", [{"residual": True}, {"reduce": "density"}])
+@pytest.mark.parametrize(("num_sources", "num_queries"), [(3, 1), (1, 3)])
+def test_a_block_whose_queries_must_be_the_sources_says_so(num_sources, num_queries, settings):
+    sources, queries = torch.rand(num_sources, 3), torch.rand(num_queries, 3)
+    with pytest.raises(ValueError, match=f"ConvBlock: .*, got {num_sources} sources and {num_queries} queries"):
+        ConvBlock(2, 2, **settings)(torch.rand(num_sources, 2), sources, queries, knn(sources, queries, 1))
+
+
+def test_edges_are_no_neighborhoods():
+    positions, features = torch.rand(4, 3), torch.rand(4, 2)
+    edges = knn(positions, positions, 2).to_edge_index()
+    for layer, arguments in (
+        (Pool(), []),
+        (Upsample(), [positions, positions]),
+        (ConvBlock(2, 2, reduce="density"), [positions, positions]),
+    ):
+        name = type(layer).__name__
+        with pytest.raises(TypeError, match=f"^{name}: neighborhoods must be Neighborhoods, got Tensor"):
+            layer(features, *arguments, edges)
 
 
 def test_density_weights_count_a_place_as_often_as_its_area():

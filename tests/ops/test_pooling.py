@@ -72,6 +72,22 @@ def test_global_pool_keeps_clouds_apart_in_any_order(reduce):
         torch.testing.assert_close(out[cloud], expected)
 
 
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        (torch.tensor([0, 1, 2]), ValueError, r"batch must lie in \[0, 2\), got 0 to 2"),
+        (torch.tensor([0, -1, 1]), ValueError, r"batch must lie in \[0, 2\), got -1 to 1"),
+        (torch.tensor([0, 1]), ValueError, r"batch must have shape \(3,\), got \(2,\)"),
+        (torch.tensor([0, 1, 1, 1]), ValueError, r"batch must have shape \(3,\), got \(4,\)"),
+        (torch.tensor([0.0, 1.0, 1.0]), TypeError, "batch must be int64, got torch.float32"),
+        ([0, 1, 1], TypeError, "batch must be a torch tensor, got list"),
+    ],
+)
+def test_clouds_that_do_not_fit_the_features_are_named(batch, error, message):
+    with pytest.raises(error, match=f"^GlobalPool: {message}"):
+        GlobalPool()(torch.ones(3, 1), batch, 2)
+
+
 def test_unknown_reduction():
     with pytest.raises(ValueError, match=r"Pool: reduce must be 'max' or 'mean', got 'sum'"):
         Pool("sum")

@@ -198,3 +198,12 @@ class Neighborhoods:
                 f"Neighborhoods: indices must be in [0, {num_sources}); "
                 f"{len(outside)} are not (first: pair {pair}, index {int(self.indices[pair])})"
             )
+
+
+def check_neighborhoods(function: str, neighborhoods: object) -> None:
+    """Raise TypeError, naming function and ways to make them, unless these are Neighborhoods."""
+    if not isinstance(neighborhoods, Neighborhoods):
+        raise TypeError(
+            f"{function}: neighborhoods must be Neighborhoods, got {type(neighborhoods).__name__}; "
+            "searches return them, Neighborhoods.from_edge_index and from_dense make them from tensors"
+        )

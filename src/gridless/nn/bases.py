@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from gridless.arguments import check_tensor
+
 
 class KernelBasis(nn.Module):
     """A basis with its parameters; subclasses set ``name``, ``width`` and ``dim`` and give the parameters.
@@ -33,6 +35,9 @@ class KernelBasis(nn.Module):
     def basis_parameters(self) -> list[Tensor]:
         """The tensors that the registered function takes, in its order."""
         raise NotImplementedError
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters that training changes anew; a family without any has nothing to do."""
 
 
 class GaussianRadial(KernelBasis):
@@ -70,6 +75,9 @@ class GaussianRadial(KernelBasis):
     def basis_parameters(self) -> list[Tensor]:
         return [self.get_buffer("centers"), self.get_buffer("widths"), *self.layers.parameters()]
 
+    def reset_parameters(self) -> None:
+        _reset(self.layers)
+
 
 class FourierFeatures(KernelBasis):
     """Kernels of fine detail: φ(z) = (cos Bᵀz, sin Bᵀz, 1) with normally distributed B, or an MLP of it.
@@ -101,7 +109,7 @@ class FourierFeatures(KernelBasis):
                 f"FourierFeatures: dim, num_frequencies and spread must be positive, "
                 f"got {dim}, {num_frequencies} and {spread}"
             )
-        self.dim = dim
+        self.dim, self.spread = dim, spread
         self.frequencies = nn.Parameter(spread * torch.randn(dim, num_frequencies), requires_grad=learned)
         self.layers = _layers("FourierFeatures", 2 * num_frequencies + 1, hidden)
         self.name = "fourier_mlp" if hidden else "fourier"
@@ -109,6 +117,11 @@ class FourierFeatures(KernelBasis):
 
     def basis_parameters(self) -> list[Tensor]:
         return [self.frequencies, *self.layers.parameters()]
+
+    def reset_parameters(self) -> None:
+        if self.frequencies.requires_grad:
+            nn.init.normal_(self.frequencies, std=self.spread)
+        _reset(self.layers)
 
 
 class KernelPoints(KernelBasis):
@@ -119,7 +132,8 @@ class KernelPoints(KernelBasis):
         influence: s.
 
     Raises:
-        ValueError: points are not [H, D], or influence is not positive.
+        TypeError: points are not a tensor.
+        ValueError: points are not [H, D] or there are none, or influence is not positive.
 
     Source:
         Thomas et al., "KPConv", ICCV 2019, section 3.1.
@@ -133,9 +147,11 @@ class KernelPoints(KernelBasis):
 
     def __init__(self, points: Tensor, influence: float) -> None:
         super().__init__()
-        if points.ndim != 2 or not influence > 0:
+        check_tensor("KernelPoints", "points", points)
+        if points.ndim != 2 or points.numel() == 0 or not influence > 0:
             raise ValueError(
-                f"KernelPoints: points must be [H, D] and influence positive, got {tuple(points.shape)} and {influence}"
+                f"KernelPoints: points must be [H, D] with H, D >= 1 and influence positive, "
+                f"got {tuple(points.shape)} and {influence}"
             )
         self.register_buffer("points", points.clone())
         self.register_buffer("influence", torch.tensor(float(influence)))
@@ -182,13 +198,18 @@ class SplineGrid(KernelBasis):
 
 
 def _layers(owner: str, inputs: int, hidden: Sequence[int]) -> nn.ModuleList:
-    """Hidden layers, whose biases spread the units as those of the layer's own MLP do."""
+    """Hidden layers of an MLP behind a basis."""
     if any(width < 1 for width in hidden):
         raise ValueError(f"{owner}: widths of hidden layers must be at least 1, got {tuple(hidden)}")
     layers = nn.ModuleList(nn.Linear(before, after) for before, after in itertools.pairwise((inputs, *hidden)))
+    _reset(layers)
+    return layers
+
+
+def _reset(layers: nn.ModuleList) -> None:
+    """Weights and biases; these spread the units as those of the layer's own MLP do."""
     for parameter in layers.parameters():
         if parameter.ndim == 2:
             nn.init.kaiming_uniform_(parameter, a=math.sqrt(3.0))
         else:
             nn.init.uniform_(parameter, -0.5, 0.5)
-    return layers

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gridless.neighbors import Neighborhoods
+from gridless.neighbors.neighborhoods import check_neighborhoods
 from gridless.nn.bases import KernelBasis
 from gridless.nn.continuous_conv import ContinuousConv
 from gridless.nn.normalization import normalization_layer
@@ -45,6 +46,10 @@ class ConvBlock(nn.Module):
         basis: makes the family of kernels, if another than the MLP.
         kernel: further arguments of ``ContinuousConv``.
 
+    Raises:
+        TypeError: basis makes no basis.
+        ValueError: as ``ContinuousConv``.
+
     Example:
         >>> import torch; from gridless.neighbors import knn
         >>> positions = torch.randn(50, 3)
@@ -66,6 +71,11 @@ class ConvBlock(nn.Module):
         **kernel: Any,
     ) -> None:
         super().__init__()
+        if basis is not None and (isinstance(basis, nn.Module) or not callable(basis)):
+            raise TypeError(
+                "ConvBlock: basis must be a function that makes a KernelBasis, such as lambda: GaussianRadial(8, 1.0), "
+                f"got {type(basis).__name__}"
+            )
         kernel["basis"] = None if basis is None else basis()
         self.convolution = ContinuousConv(in_channels, out_channels, dim, hidden, bias=False, **kernel)
         self.normalization = normalization_layer(normalization, out_channels)
@@ -78,9 +88,20 @@ class ConvBlock(nn.Module):
     def forward(
         self, features: Tensor, source_positions: Tensor, query_positions: Tensor, neighborhoods: Neighborhoods
     ) -> Tensor:
-        """[N, C_in] → [M, C_out]; with a residual connection the queries must be the sources."""
+        """[N, C_in] → [M, C_out]; with a residual connection the queries must be the sources.
+
+        Raises:
+            TypeError: neighborhoods are of another type.
+            ValueError: the queries should be the sources and are not, or see ``ContinuousConv``.
+        """
+        by_density = self.convolution.reduce == "density"
+        if (by_density or self.shortcut is not None) and len(source_positions) != len(query_positions):
+            raise ValueError(
+                "ConvBlock: with a residual connection or reduce='density' the queries must be the sources, "
+                f"got {len(source_positions)} sources and {len(query_positions)} queries"
+            )
         weighting = {}
-        if self.convolution.reduce == "density":
+        if by_density:
             lengths = self.convolution.axis_scales or (self.convolution.scale,)
             weighting["density"] = _surface_density(source_positions / max(lengths), neighborhoods)
         out = self.convolution(features, source_positions, query_positions, neighborhoods, **weighting)
@@ -242,6 +263,7 @@ class InvertedBlock(nn.Module):
 
 def _surface_density(positions: Tensor, neighborhoods: Neighborhoods) -> Tensor:
     """1 / r^(D - 1) at each point [N], r the distance of the farthest point of its support: points lie on surfaces."""
+    check_neighborhoods("ConvBlock", neighborhoods)
     radii = support_extents(positions, positions, neighborhoods.indices, neighborhoods.offsets)
     return radii.clamp(min=_SMALLEST_SUPPORT) ** (1 - positions.shape[1])
 

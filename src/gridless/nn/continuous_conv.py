@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from gridless.arguments import check_tensor, per_axis
 from gridless.neighbors import AllPairs, Neighborhoods
+from gridless.neighbors.neighborhoods import check_neighborhoods
 from gridless.nn.bases import KernelBasis
 from gridless.ops.convolution import continuous_conv
 from gridless.ops.convolution.api import REDUCTIONS
@@ -18,7 +21,10 @@ from gridless.ops.convolution.basis import BASES, GIVEN
 from gridless.ops.convolution.kernel import Kernel, PairInputs
 from gridless.ops.convolution.windows import WINDOWS
 from gridless.ops.dtypes import compute_dtype
+from gridless.ops.extents import given_extents
 
+# Of a Gaussian window at the beginning, as a fraction of the extent.
+_WINDOW_WIDTH = 0.5
 _INPUTS_PER_AXIS = {"offset": 1, "positions": 2, "both": 3}
 
 
@@ -48,7 +54,9 @@ class ContinuousConv(nn.Module):
         impl: see ``gridless.continuous_conv``.
 
     Raises:
-        ValueError: a count is not positive, an unknown choice, or a window on other kernel_inputs than offsets.
+        TypeError: basis is no ``KernelBasis``.
+        ValueError: a count or length is not positive, an unknown choice, or a window on other kernel_inputs than
+            offsets.
 
     Source:
         Wang et al., "Deep Parametric Continuous Convolutional Neural Networks", CVPR 2018, sections 3.1 and 3.2.
@@ -73,7 +81,7 @@ class ContinuousConv(nn.Module):
         *,
         activation: str = "relu",
         factorized: bool = False,
-        scale: float | Sequence[float] = 1.0,
+        scale: float | Sequence[float] | Tensor = 1.0,
         kernel_inputs: str = "offset",
         pair_features: int = 0,
         basis: KernelBasis | None = None,
@@ -94,14 +102,18 @@ class ContinuousConv(nn.Module):
         for name, (value, allowed) in choices.items():
             if value not in allowed:
                 raise ValueError(f"ContinuousConv: {name} must be one of {allowed}, got {value!r}")
-        scales = list(scale) if isinstance(scale, Sequence) else [scale] * dim
-        if len(scales) != dim or not all(length > 0 for length in scales):
-            raise ValueError(f"ContinuousConv: scale must be positive, got {scale} (one number, or {dim})")
+        scales = per_axis("ContinuousConv", "scale", scale, dim).tolist()
+        if not all(length > 0 for length in scales):
+            raise ValueError(f"ContinuousConv: scale must be positive, got {scale}")
         if pair_features < 0:
             raise ValueError(f"ContinuousConv: pair_features must not be negative, got {pair_features}")
         if window is not None and kernel_inputs != "offset" and not pair_features:
             raise ValueError(f"ContinuousConv: a window needs kernel_inputs='offset', got {kernel_inputs!r}")
         inputs = dim * _INPUTS_PER_AXIS[kernel_inputs] + pair_features
+        if basis is not None and not isinstance(basis, KernelBasis):
+            raise TypeError(
+                f"ContinuousConv: basis must be a KernelBasis such as gridless.nn.GaussianRadial(8, 1.0), got {basis!r}"
+            )
         if basis is not None and basis.dim not in (None, inputs):
             raise ValueError(f"ContinuousConv: the basis is of {basis.dim} inputs, but the kernel has {inputs}")
         self.in_channels, self.out_channels, self.dim = in_channels, out_channels, dim
@@ -109,8 +121,8 @@ class ContinuousConv(nn.Module):
         self.window, self.reduce, self.factorized = window, reduce, factorized
         # Where the axes differ, positions are divided by axis_scales and extents are in that unit already.
         same = len(set(scales)) == 1
-        self.scale = float(scales[0]) if same else 1.0
-        self.axis_scales = None if same else tuple(float(length) for length in scales)
+        self.scale: float = scales[0] if same else 1.0
+        self.axis_scales: tuple[float, ...] | None = None if same else tuple(scales)
         self.impl = impl
 
         self.kernel_inputs, self.pair_features, self.basis = kernel_inputs, pair_features, basis
@@ -123,16 +135,24 @@ class ContinuousConv(nn.Module):
         self.linear = nn.Linear(in_channels, out_channels, bias=False) if factorized else None
         shape = (basis_width, out_channels) if factorized else (basis_width, in_channels, out_channels)
         self.weight = nn.Parameter(torch.empty(shape))
-        self.window_log_width = nn.Parameter(torch.tensor(math.log(0.5))) if window == "gaussian" else None
+        self.window_log_width = nn.Parameter(torch.empty(())) if window == "gaussian" else None
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.reset_parameters()
+        self._reset_own_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw new weights so that features of variance 1 give outputs of about variance 1 (before averaging).
+        """Make all that training changes as it is at the beginning, the basis' parameters and the window's width too.
+
+        Weights are drawn so that features of variance 1 give outputs of about variance 1 (before averaging).
 
         Much smaller outputs would leave a batch normalization behind the layer with running statistics that are
         wrong for hundreds of steps.
         """
+        if self.basis is not None:
+            self.basis.reset_parameters()
+        self._reset_own_parameters()
+
+    def _reset_own_parameters(self) -> None:
+        """All but those of the basis, which a new layer takes as it is given."""
         for parameter in self.kernel_layers.parameters():
             if parameter.ndim == 2:
                 nn.init.kaiming_uniform_(parameter, nonlinearity="relu")
@@ -144,6 +164,8 @@ class ContinuousConv(nn.Module):
         terms = len(self.weight) if self.factorized else len(self.weight) * self.in_channels
         # A rectified unit's mean square is about a third at offsets of unit length.
         nn.init.uniform_(self.weight, -3 / math.sqrt(terms), 3 / math.sqrt(terms))
+        if self.window_log_width is not None:
+            nn.init.constant_(self.window_log_width, math.log(_WINDOW_WIDTH))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -177,15 +199,19 @@ class ContinuousConv(nn.Module):
             [M, C_out].
 
         Raises:
+            TypeError: an argument of another type or dtype.
             ValueError: features or positions are not of this layer's C_in and D, or see ``continuous_conv``.
         """
         expected = {"features": (features, "N, C_in", self.in_channels)}
         expected["source_positions"] = (source_positions, "N, D", self.dim)
         expected["query_positions"] = (query_positions, "M, D", self.dim)
         for name, (tensor, axes, width) in expected.items():
+            check_tensor("ContinuousConv", name, tensor)
             if tensor.ndim != 2 or tensor.shape[1] != width:
                 raise ValueError(f"ContinuousConv: {name} must be [{axes} = {width}], got shape {tuple(tensor.shape)}")
-        if self.pair_features and isinstance(neighborhoods, AllPairs):
+        if not isinstance(neighborhoods, AllPairs):
+            check_neighborhoods("ContinuousConv", neighborhoods)
+        elif self.pair_features:
             raise ValueError("ContinuousConv: a kernel with pair_features needs Neighborhoods, got AllPairs")
         given = None if pair_features is None else tuple(pair_features.shape)
         pairs = 0 if isinstance(neighborhoods, AllPairs) else neighborhoods.num_pairs
@@ -194,9 +220,12 @@ class ContinuousConv(nn.Module):
                 f"ContinuousConv: pair_features must be [E = {pairs}, P = {self.pair_features}], got {given}"
             )
         if self.linear is not None:
-            features = self.linear(features)
-        if extents is not None:
-            extents = extents / self.scale
+            # Features may have another dtype than the parameters, as with full kernels.
+            wide = torch.promote_types(features.dtype, self.linear.weight.dtype)
+            features = functional.linear(features.to(wide), self.linear.weight.to(wide)).to(features.dtype)
+        sizes = None
+        if extents is not None and self.window is not None:  # nothing else looks at them
+            sizes = given_extents("ContinuousConv", extents, query_positions) / self.scale
         sources, queries = self._scaled(source_positions), self._scaled(query_positions)
         basis, basis_parameters = self._basis_name(), self._basis_parameters()
         if pair_features is None:
@@ -213,7 +242,7 @@ class ContinuousConv(nn.Module):
             phi = BASES[basis].evaluate(z, [parameter.to(dtype) for parameter in basis_parameters])
             basis, basis_parameters = GIVEN, [phi]
 
-        def convolve(queries: Tensor, rows: Neighborhoods, extents: Tensor | float | None) -> Tensor:
+        def convolve(queries: Tensor, rows: Neighborhoods, sizes: Tensor | None) -> Tensor:
             return continuous_conv(
                 features,
                 sources,
@@ -225,7 +254,7 @@ class ContinuousConv(nn.Module):
                 basis_parameters=basis_parameters,
                 window=self.window or "none",
                 window_parameters=self._window_parameters(),
-                extents=extents,
+                extents=sizes,
                 density=density,
                 source_weights=source_weights,
                 reduce=self.reduce,
@@ -233,9 +262,9 @@ class ContinuousConv(nn.Module):
             )
 
         if isinstance(neighborhoods, AllPairs):
-            out = _convolve_all_pairs(convolve, neighborhoods, len(features), queries, extents)
+            out = _convolve_all_pairs(convolve, neighborhoods, len(features), queries, sizes)
         else:
-            out = convolve(queries, neighborhoods, extents)
+            out = convolve(queries, neighborhoods, sizes)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def kernel_at(self, relative_positions: Tensor, extents: Tensor | float | None = None) -> Tensor:
@@ -249,22 +278,27 @@ class ContinuousConv(nn.Module):
             [E, C_out, C_in].
 
         Raises:
-            ValueError: the layer has a window and no extents are given, or the kernel sees more than offsets.
+            ValueError: another shape, the layer has a window and no extents are given, or the kernel sees more than
+                offsets.
         """
         if self.kernel_inputs != "offset" or self.pair_features:
             raise ValueError("kernel_at: this layer's kernel is not a function of the offset alone")
+        check_tensor("kernel_at", "relative_positions", relative_positions)
+        if relative_positions.ndim != 2 or relative_positions.shape[1] != self.dim:
+            shape = tuple(relative_positions.shape)
+            raise ValueError(f"kernel_at: relative_positions must be [E, D = {self.dim}], got shape {shape}")
         z = self._scaled(relative_positions)
+        support = None
         if self.window is not None:
             if extents is None:
                 raise ValueError("kernel_at: a layer with a window needs the extents of the supports")
-            extents = torch.as_tensor(extents / self.scale, dtype=z.dtype, device=z.device).expand(len(z))
+            support = given_extents("kernel_at", extents, z, "E") / self.scale
         kernel = Kernel(
             self._basis_name(),
             tuple(self._basis_parameters()),
             self.window or "none",
             tuple(self._window_parameters()),
         )
-        support = extents if isinstance(extents, Tensor) else None
         phi = kernel.evaluate(PairInputs(torch.zeros_like(z), z, support), self.weight.dtype)
         if self.linear is not None:
             return (phi @ self.weight)[:, :, None] * self.linear.weight
@@ -304,11 +338,11 @@ class ContinuousConv(nn.Module):
 
 
 def _convolve_all_pairs(
-    convolve: Callable[[Tensor, Neighborhoods, Tensor | float | None], Tensor],
+    convolve: Callable[[Tensor, Neighborhoods, Tensor | None], Tensor],
     support: AllPairs,
     num_sources: int,
     queries: Tensor,
-    extents: Tensor | float | None,
+    sizes: Tensor | None,
 ) -> Tensor:
     """Blocks of queries one after the other; the backward pass makes each block's pairs again."""
     if (support.num_sources, support.num_queries) != (num_sources, len(queries)):
@@ -323,7 +357,7 @@ def _convolve_all_pairs(
     rows = support.rows(first, last, queries.device)
 
     def block(start: int, stop: int) -> Tensor:
-        of_rows = extents[start:stop] if isinstance(extents, Tensor) else extents
+        of_rows = None if sizes is None else sizes[start:stop]
         own = Neighborhoods(rows.indices[: (stop - start) * num_sources], rows.offsets[: stop - start + 1])
         return convolve(queries[start:stop], own, of_rows)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gridless.arguments import check_batch, check_indices, check_tensor
 from gridless.neighbors import Neighborhoods
+from gridless.neighbors.neighborhoods import check_neighborhoods
 from gridless.ops.pooling import pool
 
 
@@ -29,6 +31,7 @@ class Pool(nn.Module):
 
     def forward(self, features: Tensor, neighborhoods: Neighborhoods) -> Tensor:
         """features [N, C] at the sources → [M, C] at the queries; zeros for empty supports."""
+        check_neighborhoods("Pool", neighborhoods)
         return pool(features, neighborhoods.indices, neighborhoods.offsets, self.reduce)
 
     def extra_repr(self) -> str:
@@ -44,7 +47,16 @@ class GlobalPool(Pool):
     """
 
     def forward(self, features: Tensor, batch: Tensor, num_clouds: int) -> Tensor:  # type: ignore[override]
-        """features [N, C] of points in clouds ``batch`` [N] → [B, C]; zeros for a cloud without points."""
+        """features [N, C] of points in clouds ``batch`` [N] → [B, C]; zeros for a cloud without points.
+
+        Raises:
+            TypeError: batch is not int64.
+            ValueError: batch is not [N], or (on the CPU, where nothing waits) names a cloud that is not there.
+        """
+        check_tensor("GlobalPool", "features", features)
+        check_batch("GlobalPool", "batch", batch, len(features))
+        if batch.device.type == "cpu" and not torch.compiler.is_compiling():
+            check_indices("GlobalPool", "batch", batch, num_clouds)
         indices = torch.argsort(batch, stable=True)
         offsets = torch.searchsorted(batch[indices], torch.arange(num_clouds + 1, device=batch.device))
         return pool(features, indices, offsets, self.reduce)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gridless.neighbors import Neighborhoods
+from gridless.neighbors.neighborhoods import check_neighborhoods
 from gridless.nn.continuous_conv import ContinuousConv
 from gridless.ops.interpolation import interpolate
 
@@ -55,4 +56,5 @@ class Upsample(nn.Module):
         """features [N, C] at source_positions [N, D] → [M, C] at query_positions [M, D]."""
         if self.convolution is not None:
             return self.convolution(features, source_positions, query_positions, neighborhoods)
+        check_neighborhoods("Upsample", neighborhoods)
         return interpolate(features, source_positions, query_positions, neighborhoods.indices, neighborhoods.offsets)

@@ -59,14 +59,18 @@ WRONG_VALUES = {
     "gaussian window without its width": ({"window": "gaussian"}, "'gaussian' takes 1 window_parameters, got 0"),
     "no channels": ({"weight": torch.ones(H, C_IN, 0)}, "at least one number, got shape (8, 6, 0)"),
     "reduce": ({"reduce": "max"}, "reduce must be one of mean, sum, density, got 'max'"),
-    "density for a mean": ({"density": torch.ones(N)}, "density goes with reduce='density' and only with it"),
-    "no density": ({"reduce": "density"}, "density goes with reduce='density' and only with it"),
+    "density for a mean": ({"density": torch.ones(N)}, "only with it, got reduce='mean' and a density"),
+    "no density": ({"reduce": "density"}, "only with it, got reduce='density' and no density"),
     "density of other N": ({"reduce": "density", "density": torch.ones(M)}, "density must be [N = 5], got shape (3,)"),
     "extents of other M": (
         {"window": "polynomial", "extents": torch.ones(N)},
         "extents must be a number or [M = 3], got shape (5,)",
     ),
     "extent of 0": ({"window": "polynomial", "extents": 0.0}, "extents must be positive, got 0.0"),
+    "an extent that cannot be": (
+        {"window": "polynomial", "extents": torch.tensor([0.0, float("nan"), -1.0])},
+        "extents must not be negative or NaN, 2 of 3 are (first: row 1, nan)",
+    ),
     "extent that is no number": ({"window": "polynomial", "extents": float("nan")}, "must be positive, got nan"),
 }
 
