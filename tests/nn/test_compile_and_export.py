@@ -13,10 +13,11 @@ class SmallNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = ConvBlock(4, 8, window="gaussian")
+        self.stem = ConvBlock(4, 8, residual=True, window="gaussian")
         self.block = BottleneckBlock(8, 4)
         self.pool = Pool("max")
         self.mean = Pool("mean")
+        self.whole = GlobalPool("max")
         self.upsample = Upsample()
         self.head = ContinuousConv(16, 3, factorized=True)
 
@@ -25,6 +26,7 @@ class SmallNetwork(nn.Module):
         features = self.stem(features, positions, positions, supports)
         features = self.block(features, positions, supports)
         pooled = self.mean(self.pool(features, supports), supports)
+        pooled = pooled + self.whole(pooled, indices.new_zeros(features.shape[0]), 1)
         carried = self.upsample(pooled, positions, positions, supports)
         return self.head(torch.cat([features, carried], dim=1), positions, positions, supports)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from gridless.ops import pair_loop
 from gridless.ops.weighted_sum import pair_dots, weighted_scatter, weighted_sum
 
 NUM_SOURCES, CHANNELS = 6, 3
@@ -84,7 +85,11 @@ def test_bfloat16_sums_are_rounded_once():
     assert out.item() == 1.0
 
 
-def test_weights_of_no_channels_have_no_gradient():
-    weights = torch.ones(4, requires_grad=True)
-    out = weighted_sum(torch.zeros(4, 0), weights, torch.arange(4), torch.tensor([0, 4]))
-    assert torch.autograd.grad(out.sum(), weights)[0].tolist() == [0.0] * 4
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_of_no_channels_have_no_gradient(compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(pair_loop, "runs_on", lambda features: False)
+    features, weights = torch.zeros(4, 0, requires_grad=True), torch.ones(4, requires_grad=True)
+    out = weighted_sum(features, weights, torch.arange(4), torch.tensor([0, 4]))
+    gradients = torch.autograd.grad(out.sum(), (features, weights))
+    assert (out.shape, gradients[0].shape, gradients[1].tolist()) == ((1, 0), (4, 0), [0.0] * 4)

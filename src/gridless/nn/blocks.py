@@ -95,10 +95,12 @@ class ConvBlock(nn.Module):
             ValueError: the queries should be the sources and are not, or see ``ContinuousConv``.
         """
         by_density = self.convolution.reduce == "density"
-        if (by_density or self.shortcut is not None) and len(source_positions) != len(query_positions):
+        # Sizes by shape: len would fix them in a program that is exported.
+        num_sources, num_queries = source_positions.shape[0], query_positions.shape[0]
+        if (by_density or self.shortcut is not None) and num_sources != num_queries:
             raise ValueError(
                 "ConvBlock: with a residual connection or reduce='density' the queries must be the sources, "
-                f"got {len(source_positions)} sources and {len(query_positions)} queries"
+                f"got {num_sources} sources and {num_queries} queries"
             )
         weighting = {}
         if by_density:

@@ -54,7 +54,7 @@ class GlobalPool(Pool):
             ValueError: batch is not [N], or (on the CPU, where nothing waits) names a cloud that is not there.
         """
         check_tensor("GlobalPool", "features", features)
-        check_batch("GlobalPool", "batch", batch, len(features))
+        check_batch("GlobalPool", "batch", batch, features.shape[0])
         if batch.device.type == "cpu" and not torch.compiler.is_compiling():
             check_indices("GlobalPool", "batch", batch, num_clouds)
         indices = torch.argsort(batch, stable=True)

@@ -22,6 +22,8 @@ _MAX_SLOT_CHANNELS = 2**20
 
 def _bag_sum(values: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """Σ of weights times ``values[indices]`` over each row, in float32 or wider: bfloat16 weights are coarse."""
+    if values.shape[1] == 0:  # torch's bag has no sums of no channels
+        return values.new_zeros(offsets.numel() - 1, 0)
     wide = torch.promote_types(values.dtype, torch.float32)
     sums = functional.embedding_bag(
         indices,
