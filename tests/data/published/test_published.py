@@ -1,5 +1,6 @@
 """Data sets in the layouts of their publishers: parts, clouds, labels, and words for what is missing or damaged."""
 
+import codecs
 import zipfile
 
 import numpy as np
@@ -39,6 +40,19 @@ def test_damaged_s3dis_names_the_file(tmp_path):
     (room / "Annotations" / "wall_1.txt").write_text("1 2 3 4 5\n")
     with pytest.raises(ReadError, match=r"wall_1\.txt: expected lines of x y z r g b, got 5 values"):
         data.read(room)
+
+
+def test_text_that_begins_with_a_byte_order_mark(tmp_path):
+    rooms = DATA_SETS["s3dis"](layouts.s3dis(tmp_path / "s3dis"))
+    parts = DATA_SETS["shapenet_part"](layouts.shapenet_part(tmp_path / "parts"))
+    for data, part in ((rooms, "Area_1"), (parts, "train")):
+        (first, *_) = files = data.files(part)
+        before = data.read(first)
+        for file in [*data.root.rglob("*.txt"), *data.root.rglob("*.json")]:
+            file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+        again = type(data)(data.root)
+        assert again.files(part) == files
+        assert np.array_equal(again.read(first).positions, before.positions)
 
 
 def test_semantic_kitti(tmp_path):
@@ -106,11 +120,13 @@ SIX = "0 0 0\n1 0 0\n0 1 0\n1 1 0\n2 0 0\n2 2 0\n"
         ("6 2 0\n", "5 0 1 4 5 2\n3 1 3 2", [[0, 1, 4], [0, 4, 5], [0, 5, 2], [1, 3, 2]]),
         ("6 3 0 ", "3 0 1 2 4 0 1\n3 2 3 1 3\n2", [[0, 1, 2], [0, 1, 3], [0, 3, 2], [1, 3, 2]]),  # no line each
         ("6 0 0\n", "", []),
+        ("4 2 0 # counts\r\n", "# faces\n3 0 1 2 # first\r\n\n3 1 3 2 #", [[0, 1, 2], [1, 3, 2]]),
+        ("6 2 0\n", "4 0 1 3 2 9 # color 9\n# a triangle\n3 1 3 2\n", [[0, 1, 3], [0, 3, 2], [1, 3, 2]]),
     ],
 )
 def test_faces_of_off(tmp_path, counts, faces, expected):
     vertices = "".join(SIX.splitlines(keepends=True)[: int(counts[0])])
-    for start in ("OFF\n", "OFF"):
+    for start in ("OFF\n", "OFF", "# made by hand\nOFF # of faces\n"):
         (tmp_path / "mesh.off").write_bytes(f"{start}{counts}{vertices}{faces}".encode())
         assert read_off(tmp_path / "mesh.off")[1].tolist() == expected
 

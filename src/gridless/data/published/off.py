@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from gridless.errors import ReadError
 
+_COMMENT = re.compile(rb"#[^\r\n]*")
 _LARGEST = 1e100  # products of three are areas and volumes
 
 
@@ -16,12 +18,12 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Vertices [V, 3] and triangles [F, 3] of an OFF file; larger faces are split into fans.
 
     The counts may follow "OFF" on the next line or, as in many files of ModelNet40, on the same one without a space.
-    Where each face has a line of its own, what follows its corners is its color, and not read.
+    Where each face has a line of its own, what follows its corners is its color, and not read. "#" starts a comment.
 
     Raises:
         ReadError: not an OFF file, cut short, or a face that names a vertex which is not there.
     """
-    content = path.read_bytes()
+    content = _COMMENT.sub(b"", path.read_bytes()).lstrip()
     if not content.startswith(b"OFF"):
         raise ReadError(path, f"not an OFF file: starts with {content[:4]!r}, expected b'OFF'", "byte 0")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from pathlib import Path
@@ -89,7 +90,7 @@ def _class_of(file: Path) -> int:
 
 
 def _read_object(file: Path) -> NDArray[np.float64]:
-    content = _CONTROL.sub(b" ", file.read_bytes())
+    content = _CONTROL.sub(b" ", file.read_bytes().removeprefix(codecs.BOM_UTF8))
     if not content.strip():
         return np.zeros((0, _NUM_VALUES))
     try:

@@ -52,7 +52,7 @@ class ShapeNetPart(DataSet):
         super().__init__(root)
         table = self.require(root / "synsetoffset2category.txt")
         self.category_of_folder: dict[str, str] = {}
-        for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), 1):
             words = line.split()
             if words and (len(words) != 2 or words[0] not in PARTS_OF_CATEGORY):
                 raise ReadError(table, f"expected a category and its folder, got {line!r}", f"line {number}")
@@ -72,7 +72,7 @@ class ShapeNetPart(DataSet):
         self.one_of(part, ("train", "val", "test"))
         listed = self.require(self.root / "train_test_split" / f"shuffled_{part}_file_list.json")
         try:
-            entries = [tuple(entry.split("/")[-2:]) for entry in json.loads(listed.read_text(encoding="utf-8"))]
+            entries = [tuple(entry.split("/")[-2:]) for entry in json.loads(listed.read_text(encoding="utf-8-sig"))]
             found = sorted(self.root / folder / f"{name}.txt" for folder, name in entries)
         except (ValueError, AttributeError) as error:
             raise ReadError(listed, f"expected a list of 'shape_data/folder/id': {error}") from error
@@ -87,7 +87,7 @@ class ShapeNetPart(DataSet):
 
     def read(self, path: Path) -> PointCloud:
         try:
-            values = np.loadtxt(path, ndmin=2)
+            values = np.loadtxt(path, ndmin=2, encoding="utf-8-sig")
         except ValueError as error:
             raise ReadError(path, f"expected lines of x y z nx ny nz part: {error}") from error
         if values.shape[1] != _NUM_VALUES:
