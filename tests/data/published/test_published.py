@@ -70,6 +70,19 @@ def test_semantic_kitti(tmp_path):
         data.files("train")
 
 
+def test_missing_labels_of_semantic_kitti_are_told(tmp_path):
+    data = DATA_SETS["semantic_kitti"](layouts.semantic_kitti(tmp_path))
+    first, second = (tmp_path / "sequences" / "00" / "labels" / f"00000{number}.label" for number in range(2))
+    first.unlink()
+    bad, good = data.files("00")
+    with pytest.raises(ReadError, match=rf"000000\.bin: its label file is missing \(looked for {first}\)"):
+        data.read(bad)
+    assert "label" in data.read(good)
+    second.unlink()
+    with pytest.raises(FileNotFoundError, match=r"no scan in .*00/velodyne has a label file\. Get the velodyne scans"):
+        data.files("00")
+
+
 def test_semantic_kitti_maps_the_34_raw_labels_to_19_classes(tmp_path):
     labels = DATA_SETS["semantic_kitti"](tmp_path).labels
     raw = [0, 1, 10, 11, 13, 15, 16, 18, 20, 30, 31, 32, 40, 44, 48, 49, 50, 51, 52, 60, 70, 71, 72, 80, 81, 99]

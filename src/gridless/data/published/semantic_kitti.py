@@ -7,7 +7,9 @@ from pathlib import Path
 from gridless.cloud import PointCloud
 from gridless.data.labels import LabelMap
 from gridless.data.published.base import DataSet
+from gridless.errors import ReadError
 from gridless.io import read
+from gridless.io.kitti import label_path
 
 SCANS_IN_SEQUENCE = (
     4541, 1101, 4661, 801, 271, 2761, 1101, 1101, 4071, 1591, 1201,
@@ -87,10 +89,19 @@ class SemanticKITTI(DataSet):
         scans = sorted(folder.glob("[!.]*.bin"))
         if not scans:
             raise FileNotFoundError(f"{self.title}: {folder} has no .bin file. {self.how_to_get}")
+        if _is_labelled(scans[0]) and not any(label_path(scan).exists() for scan in scans):
+            raise FileNotFoundError(f"{self.title}: no scan in {folder} has a label file. {self.how_to_get}")
         return scans
 
     def incomplete_parts(self, parts: list[str]) -> list[str]:
         return super().incomplete_parts([name for part in parts for name in SEQUENCES_OF_SPLIT.get(part, (part,))])
 
     def read(self, path: Path) -> PointCloud:
+        if _is_labelled(path) and not label_path(path).exists():
+            raise ReadError(path, f"its label file is missing (looked for {label_path(path)})")
         return read(path)
+
+
+def _is_labelled(scan: Path) -> bool:
+    """Whether labels of the scan's sequence are published."""
+    return scan.parent.parent.name not in SEQUENCES_OF_SPLIT["test"]
