@@ -284,6 +284,15 @@ def test_labels_that_do_not_count_in_one_evaluation(run, tmp_path):
     assert sum(part["support"] for part in scores["classes"].values()) == 3000 - 20 - 50
 
 
+def test_files_without_a_label_that_counts_are_told(run, tmp_path, capsys):
+    ignored = tmp_path / "ignored.npz"
+    gl.write(ignored, scene(3).with_columns(classification=np.full(3000, 7)))
+    assert main(["evaluate", str(run), str(ignored), "--output", str(tmp_path), "--ignore", "7"]) == 2
+    message = "no point of the 1 files has a label that counts, ignored are [1, 7]; look at --ignore"
+    assert message in words_of(capsys.readouterr().err)
+    assert not (tmp_path / "scores.json").exists()
+
+
 def test_a_folder_of_a_data_set_is_not_that_of_files(run, tmp_path, capsys):
     assert main(["evaluate", str(run), "--path", str(tmp_path)]) == 2
     assert "learned from files: name files" in words_of(capsys.readouterr().err)

@@ -71,6 +71,11 @@ def evaluate(
             scores = part if scores is None else scores + part
     if scores is None:
         raise ValueError("evaluate: the files have no points")
+    if not scores.support.any():
+        raise ValueError(
+            f"evaluate: nothing to score: no point of the {total} files has a label that counts, ignored are "
+            f"{labels.ignored}; look at --ignore and at the recipe's labels.ignored"
+        )
     console.print(scores_table(scores))
     calibration_error = expected_calibration_error(calibration)
     console.print(f"expected calibration error {calibration_error:.4f} ({_CALIBRATION_BINS} bins)")
