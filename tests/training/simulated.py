@@ -14,7 +14,7 @@ def write_recipe(folder, num_scenes, schedule, dropout=0.0):
     config = {"channels": [8, 16], "blocks": [1, 1], "dropout": dropout}
     recipe = {
         "data": {"train": names},
-        "labels": {"classes": {"ground": [2], "vegetation": [3, 5], "building": [6]}, "ignored": [14, 15, 64]},
+        "labels": {"classes": {"ground": [2], "shrub": [3], "tree": [5]}, "ignored": [6, 14, 15, 64]},
         "inputs": {"features": [{"name": "height_above_ground", "scale": 3}], "voxel_size": 1.0, "crop_radius": 6},
         "network": {"name": "pccn_unet", "config": config},
         "schedule": {"workers": 0, **schedule},

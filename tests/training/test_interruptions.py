@@ -305,6 +305,13 @@ def test_validation_without_a_label_is_told(recipe_to, many, tmp_path, in_memory
         fit(recipe_to(**streamed(many, **changes)), progress_bar=False)
 
 
+def test_a_class_without_a_training_point_is_named(recipe_to):
+    classes = {"ground": [2], "shrub": [3], "tree": [5], "house": [6], "bridge": [17]}
+    recipe = recipe_to(**{"schedule.steps": 6, "labels.classes": classes, "labels.ignored": [14, 15, 64]})
+    with pytest.warns(UserWarning, match="no training point is of class house, bridge, which will not be learned"):
+        fit(recipe, progress_bar=False)
+
+
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_end_a_training_with_their_status(recipe_file, tmp_path, sent, status):
     # What a shell starts in the background ignores SIGINT, and so would what is started here.

@@ -150,7 +150,7 @@ class TrainingCrops(Dataset[Batch]):
         self._cloud_starts = np.cumsum([0] + [len(cloud) for cloud in self.clouds])
         self._rows_of_class = [np.flatnonzero(labels == c) for c in range(len(class_names))]
         weights = np.array(sampler.weights(class_names))
-        weights[[len(rows) == 0 for rows in self._rows_of_class]] = 0.0
+        weights[self.absent_classes] = 0.0
         if not weights.sum() > 0:
             raise ValueError("training data: no labelled point of a class that is to be drawn")
         self._class_probabilities = weights / weights.sum()
@@ -158,6 +158,11 @@ class TrainingCrops(Dataset[Batch]):
 
     def __len__(self) -> int:
         return self.length
+
+    @property
+    def absent_classes(self) -> list[int]:
+        """Classes that no point of the clouds has."""
+        return [number for number, rows in enumerate(self._rows_of_class) if not len(rows)]
 
     def center(self, index: int) -> tuple[int, int, np.ndarray]:
         """Class, cloud and place that crop ``index`` is drawn around."""

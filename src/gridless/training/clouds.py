@@ -80,6 +80,12 @@ class LoadedClouds:
         validation = CoveringCrops(self.validation, inputs, pyramid, inputs.crop_radius, labelled_only=True)
         if not len(validation):
             raise ValueError("no labelled point is held aside: look at data.validation or data.validation_fraction")
+        if absent := [recipe.labels.names[number] for number in training.absent_classes]:
+            warnings.warn(
+                f"no training point is of class {', '.join(absent)}, which will not be learned: look at data.train and "
+                "labels.classes",
+                stacklevel=3,
+            )
         return training, validation
 
 
