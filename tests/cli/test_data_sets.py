@@ -7,7 +7,7 @@ import pytest
 
 import gridless as gl
 from gridless.cli.main import main
-from gridless.training import read_curves
+from gridless.training import load_recipe, open_clouds, read_curves
 from tests.cli.printed import words_of
 from tests.data.published import layouts
 
@@ -72,6 +72,20 @@ def test_objects_are_learned(tmp_path, capsys):
     assert model.metadata["training"]["steps"] == min(steps_and_losses)[1] + 1
     with pytest.raises(ValueError, match="gives a class to whole objects, not to points"):
         gl.predict(model, gl.PointCloud([[0.0, 0.0, 0.0]]))
+
+
+def test_a_damaged_object_that_is_held_aside_is_left_out_and_no_other_counts_twice(tmp_path):
+    layouts.modelnet(tmp_path, per_class=10)
+    options = {"num_classes": 2, "num_points": 128}
+    changes = {"data.path": str(tmp_path), "data.options": options, "data.validation_fraction": 0.3}
+    recipe = load_recipe(RECIPES / "modelnet40.yaml", changes)
+    held_aside = open_clouds(recipe)[1].validation.files
+    held_aside[1].write_bytes(b"OFF")
+    model = gl.build_model("classifier", in_channels=1, num_classes=2, channels=[8, 16], blocks=[1, 1])
+    with pytest.warns(UserWarning, match="left out, as it cannot be read"):
+        _, validation = open_clouds(recipe, skip_bad=True)[1].crops(recipe, model)
+    counted = [validation.origin(index)["file"] for index in range(len(validation))]
+    assert sorted(counted) == sorted(str(file) for file in held_aside if file != held_aside[1])
 
 
 @pytest.mark.parametrize(

@@ -80,18 +80,38 @@ class StreamedClouds:
             ValueError: no cloud can be read.
         """
         for index in indices:
-            if index in self._bad:
-                continue
-            try:
-                require_points(self[index], self.files[index])
-            except (ReadError, OSError) as error:
-                if not self.skip_bad:
-                    raise unless_skipped(self.files[index], error) from error
-                self._bad.add(index)
-                warnings.warn(f"left out, as it cannot be read: {error}", stacklevel=2)
-            else:
+            if self._is_readable(index):
                 return index
         raise ValueError(f"none of the {len(self)} files can be read")
+
+    def readable(self) -> StreamedClouds:
+        """These clouds, or with ``skip_bad`` those of them that can be read: each is read once, and named if it cannot be.
+
+        Raises:
+            ValueError: no cloud can be read.
+        """
+        if not self.skip_bad:
+            return self
+        kept = [index for index in range(len(self)) if self._is_readable(index)]
+        if not kept:
+            raise ValueError(f"none of the {len(self)} files can be read")
+        files, variants = [self.files[index] for index in kept], [self.variants[index] for index in kept]
+        return StreamedClouds(
+            self.data_set, files, self.inputs, self.labels, self.cache, self.points_kept, variants, self.skip_bad
+        )
+
+    def _is_readable(self, index: int) -> bool:
+        if index in self._bad:
+            return False
+        try:
+            require_points(self[index], self.files[index])
+        except (ReadError, OSError) as error:
+            if not self.skip_bad:
+                raise unless_skipped(self.files[index], error) from error
+            self._bad.add(index)
+            warnings.warn(f"left out, as it cannot be read: {error}", stacklevel=3)
+            return False
+        return True
 
     def _read(self, file: Path) -> PointCloud:
         if self.cache is None:

@@ -117,9 +117,11 @@ class StreamedSplit:
             length=schedule.steps * schedule.crops_per_step,
             shares=self.shares,
         )
-        number = len(self.validation) if whole else recipe.data.validation_crops
+        # Every object counts once: none may take the place of one that cannot be read, as among random crops.
+        clouds = self.validation.readable() if whole else self.validation
+        number = len(clouds) if whole else recipe.data.validation_crops
         sampler = dataclasses.replace(recipe.sampler, crops_per_cloud=1)
-        validation = StreamedCrops(self.validation, classes, inputs, pyramid, sampler, None, recipe.seed, number)
+        validation = StreamedCrops(clouds, classes, inputs, pyramid, sampler, None, recipe.seed, number)
         return training, validation
 
 
