@@ -185,7 +185,7 @@ def _trained(name: str, label: str, task: Task, contender: AccuracyContender, se
     run = runs / (f"{name if task.changes else recipe}-{label}-{seed}" if changes else f"{recipe}-{seed}")
     if not (run / "trained.json").exists():
         changes |= {"output": str(run), "seed": seed}
-        result = fit(load_recipe(_RECIPES / f"{recipe}.yaml", changes), resume=True)
+        result = fit(load_recipe(_RECIPES / f"{recipe}.yaml", changes, _RECIPES), resume=True)
         (run / "trained.json").write_text(json.dumps({"minutes": result.minutes, "steps": result.steps}))
     return run
 

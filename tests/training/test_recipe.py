@@ -61,6 +61,25 @@ def test_overrides_take_the_place_of_values(tmp_path):
     assert recipe.network.config == {"channels": [8]}
 
 
+def test_paths_among_the_overrides_are_relative_to_the_current_folder(tmp_path, monkeypatch):
+    path = written(tmp_path)
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    (here / "c.npz").touch()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("NAME", "c")
+    typed = {"data.train": [{"files": "c.npz", "density": 2.0}], "data.test": ["./${NAME}.*"], "data.cache": "kept"}
+    assert load_recipe(path).data.train == [TrainingFiles(str(tmp_path / "a.npz"))]
+    data = load_recipe(path, typed).data
+    assert (data.train, data.test) == ([TrainingFiles(str(here / "c.npz"), density=2.0)], [str(here / "c.npz")])
+    assert data.cache == str(here / "kept")
+    with pytest.raises(FileNotFoundError, match=rf"no file matches .*{tmp_path / 'c.npz'}"):
+        load_recipe(path, typed, base=tmp_path)
+    monkeypatch.delenv("NAME")
+    with pytest.raises(RecipeError, match="environment variable NAME is not set"):
+        load_recipe(path, typed)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

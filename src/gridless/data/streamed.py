@@ -85,7 +85,7 @@ class StreamedClouds:
         raise ValueError(f"none of the {len(self)} files can be read")
 
     def readable(self) -> StreamedClouds:
-        """These clouds, or with ``skip_bad`` those of them that can be read: each is read once, and named if it cannot be.
+        """These clouds or, with ``skip_bad``, those that can be read: each is read, and named where it cannot be.
 
         Raises:
             ValueError: no cloud can be read.

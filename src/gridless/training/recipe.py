@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -274,12 +275,14 @@ class Recipe:
         return dataclasses.replace(self, data=data, output=str(Path(self.output).resolve()))
 
 
-def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, base: Path = Path()) -> Recipe:
     """Read and check a recipe; its data entries become the files that they name.
 
     Args:
         path: a YAML file.
         overrides: ``{"schedule.steps": 100}``: values that take the place of the file's.
+        base: folder that paths among the overrides are relative to, by default the current one; those that the recipe
+            says are relative to the recipe's.
 
     Raises:
         FileNotFoundError: no such recipe, or a data entry matches nothing.
@@ -301,15 +304,35 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
             branch = branch.setdefault(parent, {})
             if not isinstance(branch, dict):
                 raise RecipeError(f"--{key}: {parent!r} is a single value and has no {last!r}")
-        # What is typed is relative to where it is typed, what a recipe says to the recipe.
-        branch[last] = str(Path(value).resolve()) if key in ("data.path", "data.cache") and value else value
+        branch[last] = value
     try:
+        _make_absolute(plain, overrides or {}, base.resolve())
         if "labels" not in plain and "data" in plain:
             data = settings_from_plain(DataSettings, plain["data"], "data").with_absolute_path(path.parent)
             plain["labels"] = plain_from_settings(data.open().labels)
         return settings_from_plain(Recipe, plain).with_absolute_paths(path.parent)
     except ValueError as error:  # of the recipe, or of a variable in a path
         raise RecipeError(f"{path}: {error}") from error
+
+
+def _make_absolute(plain: dict[str, Any], overridden: Collection[str], base: Path) -> None:
+    """Let overridden paths among the data settings start from ``base``."""
+    data = plain.get("data")
+    if not isinstance(data, dict):
+        return
+
+    def absolute(entry: Any) -> Any:
+        if isinstance(entry, Mapping) and "files" in entry:
+            return {**entry, "files": absolute(entry["files"])}
+        return os.path.join(base, with_variables(entry)) if isinstance(entry, str) else entry
+
+    for name in ("path", "cache"):
+        if f"data.{name}" in overridden and data[name]:
+            data[name] = absolute(data[name])
+    # Entries of a data set are parts, no paths.
+    for name in ("train", "validation", "test"):
+        if f"data.{name}" in overridden and data.get("data_set", "files") == "files" and isinstance(data[name], list):
+            data[name] = [absolute(entry) for entry in data[name]]
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
