@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,19 @@ def test_a_loss_that_is_nan_names_step_and_files_and_keeps_them(recipe_to):
         low, high = (side(gl.read(crop["file"]).positions[:, :2], axis=0) for side in (np.min, np.max))
         assert np.all(crop["center"] > low - 3)
         assert np.all(crop["center"] < high + 3)
+
+
+def test_a_training_that_begins_anew_keeps_no_curves_of_the_one_before(recipe_to):
+    recipe = recipe_to(**{"schedule.steps": 12, "schedule.average_decay": 0.0})
+    run = Path(recipe.output)
+    fit(recipe, progress_bar=False)
+    (run / "diverged.json").write_text("{}")
+    shutil.rmtree(run / "checkpoints")
+    (run / "model.safetensors").unlink()
+    fit(recipe_to(**{"schedule.steps": 6}), resume=True, progress_bar=False)
+    assert read_curves(run)["val_miou"][0].tolist() == [5]
+    assert len(list(run.glob("tensorboard/events.*"))) == 1
+    assert not (run / "diverged.json").exists()
 
 
 def test_weights_that_are_no_longer_finite_are_not_saved(recipe_to, monkeypatch):

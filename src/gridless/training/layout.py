@@ -2,4 +2,5 @@
 
 RECIPE_FILE = "recipe.yaml"
 CURVES_FOLDER = "curves"
+TENSORBOARD_FOLDER = "tensorboard"
 DIVERGED_FILE = "diverged.json"

@@ -12,7 +12,7 @@ import yaml
 from gridless.data import plain_from_settings, settings_from_plain
 from gridless.errors import ReadError
 from gridless.models import MODEL_FILE
-from gridless.training.layout import RECIPE_FILE
+from gridless.training.layout import CURVES_FOLDER, RECIPE_FILE, TENSORBOARD_FOLDER
 from gridless.training.recipe import Recipe
 
 # What a network's weights mean. All else may change on the way: files, steps, rates, workers.
@@ -27,6 +27,14 @@ def check_begin(run: Path, last: Path) -> None:
         raise FileExistsError(f"{run} already holds a training; continue it with --resume, or give another --output")
     if (run / MODEL_FILE).exists():
         raise FileExistsError(f"{run} already holds a trained model; give another --output, or delete the folder first")
+
+
+def remove_traces(run: Path) -> None:
+    """Remove the curves of a training that left no checkpoint, which those of the one that begins would mix with."""
+    if not (run / RECIPE_FILE).exists():
+        return  # no run: whatever lies there is not ours
+    for log in (*run.glob(f"{CURVES_FOLDER}/version_*/metrics.csv"), *run.glob(f"{TENSORBOARD_FOLDER}/events.*")):
+        log.unlink()
 
 
 def check_resume(run: Path, last: Path, recipe: Recipe) -> None:

@@ -21,11 +21,11 @@ from gridless.io import is_full_disk, remove_leftovers, replaced_when_complete
 from gridless.models import MODEL_FILE, build_model, save_model
 from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.clouds import open_clouds
-from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, RECIPE_FILE
+from gridless.training.layout import CURVES_FOLDER, DIVERGED_FILE, RECIPE_FILE, TENSORBOARD_FOLDER
 from gridless.training.module import DivergedError, NetworkTraining
 from gridless.training.processes import is_first_process, trainer_placement
 from gridless.training.recipe import Recipe, write_recipe
-from gridless.training.resuming import check_begin, check_resume
+from gridless.training.resuming import check_begin, check_resume, remove_traces
 from gridless.training.threads import threads_beside_workers
 
 # Named beforehand: for a column that it does not know, the logger empties the table and writes it anew, and a kill in
@@ -110,6 +110,9 @@ def fit(
     if is_first_process():
         for folder in (run, last.parent):
             remove_leftovers(folder)
+        if not resume:
+            remove_traces(run)
+        (run / DIVERGED_FILE).unlink(missing_ok=True)
         with replaced_when_complete(run / RECIPE_FILE) as temporary:
             write_recipe(temporary, recipe)
     export = _ExportBest(run / MODEL_FILE)
@@ -153,7 +156,7 @@ def _trainer(
     version = len(list(curves.glob("version_*")))
     table = CSVLogger(run, name=CURVES_FOLDER, version=version, flush_logs_every_n_steps=20)
     table.experiment.metrics_keys = list(_CURVE_COLUMNS)
-    loggers: list[Logger] = [table, TensorBoardLogger(run, name="tensorboard", version="")]
+    loggers: list[Logger] = [table, TensorBoardLogger(run, name=TENSORBOARD_FOLDER, version="")]
     callbacks: list[Callback] = [
         export,
         ModelCheckpoint(checkpoints, "best", monitor=score_name, mode="max", enable_version_counter=False),
