@@ -65,7 +65,9 @@ def test_training_learns_and_evaluate_scores_every_labelled_point(run, capsys):
 def test_what_training_held_aside_can_be_scored(run, tmp_path, capsys):
     words = ["evaluate", str(run), "--validation", "--output", str(tmp_path)]
     assert main(words) == 0
+    assert "are replaced" not in words_of(capsys.readouterr().out)
     scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["scored"] == "validation"
     labelled = (gl.read(run.parent / "train.laz")["classification"] != 1).sum()
     held = sum(c["support"] for c in scores["classes"].values())
     assert abs(held - 0.15 * labelled) <= 1
@@ -73,6 +75,9 @@ def test_what_training_held_aside_can_be_scored(run, tmp_path, capsys):
     assert abs(scores["mean_iou"] - validated) < 0.1, "the same up to voxels and points"
     assert main(["evaluate", str(run), str(run.parent / "test.laz"), *words[2:]]) == 2
     assert "takes no files" in words_of(capsys.readouterr().err)
+    assert main(["evaluate", str(run), *words[3:]]) == 0
+    assert "note: scores of the validation in" in words_of(capsys.readouterr().out)
+    assert json.loads((tmp_path / "scores.json").read_text())["scored"] == "test files"
     model = gl.load_model(run / "model.safetensors")
     del model.metadata["recipe"]
     gl.save_model(tmp_path / "model.safetensors", model)

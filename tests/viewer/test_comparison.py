@@ -16,14 +16,14 @@ from tests.viewer.browser import Elements, opened
 HOSTILE = "<script>alert(1)</script>"
 
 
-def make_run(folder, confusion=None, rate=0.1, names=("ground", HOSTILE)):
+def make_run(folder, confusion=None, rate=0.1, names=("ground", HOSTILE), **notes):
     table = folder / "curves" / "version_0" / "metrics.csv"
     table.parent.mkdir(parents=True)
     table.write_text("step,train_loss,val_miou\n1,0.9,\n2,0.5,0.7\n")
     (folder / "recipe.yaml").write_text(yaml.safe_dump({"schedule": {"rate": rate, "steps": 3}, "note": HOSTILE}))
     if confusion is not None:
         scores = SegmentationScores(names, np.array(confusion))
-        (folder / "scores.json").write_text(json.dumps(scores.to_dict()))
+        (folder / "scores.json").write_text(json.dumps(scores.to_dict() | notes))
     return folder
 
 
@@ -39,7 +39,7 @@ def cells_of(page, table):
 
 
 def test_scores_recipes_and_curves_of_runs_stand_side_by_side(tmp_path, capsys):
-    better = make_run(tmp_path / "x" / "run", [[9, 1], [0, 10]])
+    better = make_run(tmp_path / "x" / "run", [[9, 1], [0, 10]], scored="validation")
     worse = make_run(tmp_path / "y" / "run", [[8, 2], [0, 10]], rate=0.2)
     unscored = make_run(tmp_path / "new")
     output = tmp_path / "report.html"
@@ -51,6 +51,7 @@ def test_scores_recipes_and_curves_of_runs_stand_side_by_side(tmp_path, capsys):
     assert scores["overall accuracy"][0][2] == "95.0"
     assert [value for *_, value in scores["IoU of ground"]] == ["90.0", "80.0", "–"]
     assert [value for *_, value in scores["points scored"]] == ["20", "20", "–"]
+    assert [value for *_, value in scores["scored"]] == ["validation", "–", "–"]
     assert {key: [value for *_, value in row] for key, row in recipes.items()} == {
         "schedule.rate": ["0.1", "0.2", "0.1"]
     }

@@ -25,6 +25,9 @@ from gridless.viewer import confusion_matrix_figure, percent, scores_table
 
 _OBJECTS_TOGETHER = 16
 _CALIBRATION_BINS = 15
+SCORES_FILE = "scores.json"
+# What the file says that was scored.
+_TEST, _VALIDATION, _NAMED = "test files", "validation", "named files"
 
 
 def evaluate(
@@ -86,11 +89,26 @@ def evaluate(
         class_accuracy = mean_class_accuracy(scores.confusion)
         console.print(f"overall accuracy {percent(scores.overall_accuracy)}, of classes {percent(class_accuracy)}")
         result["mean_class_accuracy"] = class_accuracy
-    with replaced_when_complete(folder / "scores.json") as temporary:
+    result["scored"] = _VALIDATION if validation else _NAMED if files else _TEST
+    before = _scored_before(folder / SCORES_FILE)
+    if before not in (None, result["scored"]):
+        console.print(
+            f"note: scores of the {before} in {folder / SCORES_FILE} are replaced", soft_wrap=True, markup=False
+        )
+    with replaced_when_complete(folder / SCORES_FILE) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     confusion_matrix_figure(scores, folder / "confusion.png")
-    console.print(f"written: {folder / 'scores.json'}, {folder / 'confusion.png'}", soft_wrap=True, markup=False)
+    console.print(f"written: {folder / SCORES_FILE}, {folder / 'confusion.png'}", soft_wrap=True, markup=False)
     return 0
+
+
+def _scored_before(path: Path) -> str | None:
+    """What an earlier evaluation scored, if the file says so."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return before.get("scored") if isinstance(before, dict) else None
 
 
 def _named(

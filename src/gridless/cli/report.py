@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from gridless.cli.evaluate import SCORES_FILE
 from gridless.errors import ReadError
 from gridless.metrics import SegmentationScores
 from gridless.training import RECIPE_FILE, read_curves
 from gridless.viewer import ComparedRun, write_comparison
 
 
-def report(runs: list[Path], output: Path = Path("report.html"), scores: Path = Path("scores.json")) -> int:
+def report(runs: list[Path], output: Path = Path("report.html"), scores: Path = Path(SCORES_FILE)) -> int:
     """Compare runs in one page for the browser: scores, what their recipes differ in, training curves.
 
     Args:
@@ -41,7 +42,8 @@ def _read(run: Path, name: str, scores: Path) -> ComparedRun:
         curves = read_curves(run)
     except FileNotFoundError:  # a run that was stopped before its first line
         curves = {}
-    return ComparedRun(name, _scores(run / scores), _recipe(run / RECIPE_FILE), curves)
+    of_run, scored = _scores(run / scores)
+    return ComparedRun(name, of_run, scored, _recipe(run / RECIPE_FILE), curves)
 
 
 def _recipe(path: Path) -> dict[str, Any]:
@@ -55,12 +57,13 @@ def _recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def _scores(path: Path) -> SegmentationScores | None:
+def _scores(path: Path) -> tuple[SegmentationScores | None, str | None]:
+    """The scores of a run and what they are of, as far as they are there."""
     if not path.is_file():
-        return None
+        return None, None
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        return SegmentationScores(tuple(plain["class_names"]), plain["confusion"])
+        return SegmentationScores(tuple(plain["class_names"]), plain["confusion"]), plain.get("scored")
     except (ValueError, KeyError, TypeError) as error:
         raise ReadError(path, f"no scores of gridless evaluate: {error}") from error
 

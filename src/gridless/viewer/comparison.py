@@ -25,13 +25,15 @@ class ComparedRun:
 
     Args:
         name: under which it appears.
-        scores: of its test; None before it was evaluated.
+        scores: None before it was evaluated.
+        scored: what the scores are of: its test files, what its training held aside, or others.
         recipe: its settings as plain values, nested.
         curves: name -> (steps, values).
     """
 
     name: str
     scores: SegmentationScores | None = None
+    scored: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]] = field(default_factory=dict)
 
@@ -66,7 +68,10 @@ def write_comparison(path: str | os.PathLike[str], runs: Sequence[ComparedRun]) 
         {"curves": compared_curves_figure(curves)} if curves else {},
         title=f"{len(runs)} runs side by side" if len(runs) > 1 else names[0],
         runs=[(name, run_color(index)) for index, name in enumerate(names)],
-        score_rows=_score_rows([run.scores for run in runs]),
+        score_rows=[
+            *_score_rows([run.scores for run in runs]),
+            ("scored", [(run.scored or _ABSENT, False) for run in runs]),
+        ],
         setting_rows=differing,
         num_equal=num_equal,
         unscored=[run.name for run in runs if run.scores is None],
