@@ -68,6 +68,16 @@ def test_strips_do_not_overlap_and_change_sides():
         assert (sign * kept.positions[:, axis]).max() < (sign * scored[:, axis]).min()
 
 
+@pytest.mark.parametrize(("columns", "held"), [(3, 10), (20, 30), (1, 0)])
+def test_the_strip_of_a_grid_is_at_least_its_last_line(columns, held):
+    x, y = np.meshgrid(np.arange(columns), np.arange(10.0))
+    positions = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)])
+    settings = InputSettings((FeatureSettings("constant"),), 0.5, 5)
+    cloud = settings.prepare(PointCloud(positions), "grid", np.zeros(len(positions), np.int64))
+    (training,), (validation,) = hold_out_strips([cloud], 0.15)
+    assert (len(training), (validation.labels >= 0).sum()) == (10 * columns - held, held)
+
+
 def test_variants_of_a_file_lose_the_same_strip():
     rng = np.random.default_rng(0)
     settings = InputSettings((FeatureSettings("constant"),), 0.5, 5)

@@ -63,7 +63,7 @@ def test_overrides_take_the_place_of_values(tmp_path):
 
 def test_paths_among_the_overrides_are_relative_to_the_current_folder(tmp_path, monkeypatch):
     path = written(tmp_path)
-    here = tmp_path / "elsewhere"
+    here = tmp_path / "elsewhere[1]"
     here.mkdir()
     (here / "c.npz").touch()
     monkeypatch.chdir(here)
@@ -73,7 +73,7 @@ def test_paths_among_the_overrides_are_relative_to_the_current_folder(tmp_path, 
     data = load_recipe(path, typed).data
     assert (data.train, data.test) == ([TrainingFiles(str(here / "c.npz"), density=2.0)], [str(here / "c.npz")])
     assert data.cache == str(here / "kept")
-    with pytest.raises(FileNotFoundError, match=rf"no file matches .*{tmp_path / 'c.npz'}"):
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*c\.npz"):
         load_recipe(path, typed, base=tmp_path)
     monkeypatch.delenv("NAME")
     with pytest.raises(RecipeError, match="environment variable NAME is not set"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gridless.data.inputs import PreparedCloud
 from gridless.data.labels import IGNORED
@@ -91,9 +92,16 @@ def hold_out_strips(
         along = horizontal[:, (index // 2) % horizontal.shape[1]] * (1 if index % 2 == 0 else -1)
         if limit is None:
             labelled = cloud.labels != IGNORED
-            limit = float(np.quantile(along[labelled] if labelled.any() else along, 1 - fraction))
+            limit = _beginning_of_strip(along[labelled] if labelled.any() else along, fraction)
             strips[cloud.name] = index, limit
         held = along > limit
         training.append(cloud.restricted(~held))
         validation.append(cloud.with_labels(np.where(held, cloud.labels, IGNORED)))
     return training, validation
+
+
+def _beginning_of_strip(along: NDArray[np.float64], fraction: float) -> float:
+    """The coordinate beyond which about so many points lie; on a grid no fewer than those of its last line."""
+    limit = float(np.quantile(along, 1 - fraction))
+    before = along[along < limit]
+    return float(before.max()) if limit == along.max() and len(before) else limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import inspect
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -324,11 +325,15 @@ def _make_absolute(plain: dict[str, Any], overridden: Collection[str], base: Pat
     def absolute(entry: Any) -> Any:
         if isinstance(entry, Mapping) and "files" in entry:
             return {**entry, "files": absolute(entry["files"])}
-        return os.path.join(base, with_variables(entry)) if isinstance(entry, str) else entry
+        if not isinstance(entry, str):
+            return entry
+        path = with_variables(entry)
+        named = os.path.join(base, path)
+        return named if os.path.exists(named) else os.path.join(glob.escape(str(base)), path)
 
     for name in ("path", "cache"):
-        if f"data.{name}" in overridden and data[name]:
-            data[name] = absolute(data[name])
+        if f"data.{name}" in overridden and data[name] and isinstance(data[name], str):
+            data[name] = os.path.join(base, with_variables(data[name]))
     # Entries of a data set are parts, no paths.
     for name in ("train", "validation", "test"):
         if f"data.{name}" in overridden and data.get("data_set", "files") == "files" and isinstance(data[name], list):
