@@ -147,17 +147,25 @@ def test_a_configuration_that_asks_for_more_than_the_file_holds_costs_neither_me
         load_model(saved)
 
 
-def test_interrupted_write_leaves_the_old_file(saved, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EFBIG, r"the file is larger than its disk or the limit of this process \(ulimit -f\) allows"),
+    ],
+)
+def test_interrupted_write_leaves_the_old_file(saved, monkeypatch, number, message):
     before = saved.read_bytes()
 
     def half(path, content):
         path.write_text("half")
-        raise OSError(errno.ENOSPC, "disk full")
+        raise OSError(number, "no room")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", half)
         for path in (saved, saved.with_name("new.safetensors")):
-            with pytest.raises(OSError, match=rf"no space left .*{path.name}"):
+            with pytest.raises(OSError, match=rf"{message}; this file .*{path.name}"):
                 save_model(path, make())
     assert [file.name for file in saved.parent.iterdir()] == [saved.name]
     assert saved.read_bytes() == before

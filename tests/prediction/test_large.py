@@ -254,16 +254,19 @@ def test_what_has_changed_is_not_continued(model, tmp_path, monkeypatch):
         predict_in_tiles(model, source, tmp_path / "out.las", points_in_memory=2500, resume=True)
 
 
-def test_a_full_disk_loses_nothing(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "disk is full: make room"), (errno.EFBIG, "larger than .*: raise the limit")]
+)
+def test_a_full_disk_loses_nothing(model, tmp_path, monkeypatch, number, message):
     source, target = tmp_path / "in.las", tmp_path / "out.las"
     gl.write(source, scene())
 
     def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "_write", full)
-        with pytest.raises(OSError, match=r"disk is full; .*--resume continues"):
+        with pytest.raises(OSError, match=rf"{message}.*; .*--resume continues"):
             predict_in_tiles(model, source, target, points_in_memory=2500)
     assert not target.exists()
     monkeypatch.setattr(TileScorer, "score_crops", lambda *arguments: pytest.fail("every tile was done"))

@@ -95,7 +95,7 @@ def test_a_row_of_the_curves_that_was_cut_short_does_not_count(tmp_path, cut, st
     assert [int(step) for step in curves.get("train_loss", ([], []))[0]] == steps
 
 
-def full_disk_for(suffix, after):
+def full_disk_for(suffix, after, number):
     """Path.write_bytes of a disk that has room for ``after`` more files of this suffix and half of the next."""
     written = []
     write = Path.write_bytes
@@ -105,19 +105,25 @@ def full_disk_for(suffix, after):
             written.append(path)
             if len(written) > after:
                 write(path, bytes(data)[: len(data) // 2])
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(number, os.strerror(number))
         return write(path, data)
 
     return write_bytes
 
 
-@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
-def test_a_full_disk_leaves_the_last_checkpoint(recipe_to, monkeypatch, suffix):
+@pytest.mark.parametrize(
+    ("suffix", "number", "message"),
+    [
+        (".ckpt", errno.ENOSPC, r"disk is full \(writing .*\); .*: make room, then continue with --resume"),
+        (".safetensors", errno.EFBIG, r"larger than .* \(writing .*\); .*: raise the limit.* --resume"),
+    ],
+)
+def test_a_full_disk_leaves_the_last_checkpoint(recipe_to, monkeypatch, suffix, number, message):
     recipe = recipe_to(**{"schedule.steps": 12})
     run = Path(recipe.output)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full_disk_for(suffix, after=2 if suffix == ".ckpt" else 0))
-        with pytest.raises(OSError, match=r"disk is full \(writing .*\); .*--resume"):
+        patch.setattr(Path, "write_bytes", full_disk_for(suffix, after=2 if suffix == ".ckpt" else 0, number=number))
+        with pytest.raises(OSError, match=message):
             fit(recipe, progress_bar=False)
     assert not list(run.rglob(f".*{suffix}"))
     if suffix == ".ckpt":

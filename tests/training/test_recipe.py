@@ -70,6 +70,8 @@ def test_paths_among_the_overrides_are_relative_to_the_current_folder(tmp_path, 
     monkeypatch.setenv("NAME", "c")
     typed = {"data.train": [{"files": "c.npz", "density": 2.0}], "data.test": ["./${NAME}.*"], "data.cache": "kept"}
     assert load_recipe(path).data.train == [TrainingFiles(str(tmp_path / "a.npz"))]
+    said = written(tmp_path, data={"train": ["a.npz"], "cache": "kept"})
+    assert load_recipe(said).data.cache == str(tmp_path / "kept")
     data = load_recipe(path, typed).data
     assert (data.train, data.test) == ([TrainingFiles(str(here / "c.npz"), density=2.0)], [str(here / "c.npz")])
     assert data.cache == str(here / "kept")

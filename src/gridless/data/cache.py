@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gridless.cloud import PointCloud
 from gridless.errors import ReadError
-from gridless.io import is_full_disk, read, remove_leftovers, write
+from gridless.io import lack_of_room, read, remove_leftovers, write
 
 _RECOUNTED_AFTER = 0.02  # of the limit: listing the folder after every small cloud would take longer than writing it
 
@@ -55,7 +55,7 @@ class CloudCache:
         try:
             write(file, cloud)
         except OSError as error:
-            if not is_full_disk(error):
+            if lack_of_room(error) is None:
                 raise
             warnings.warn(f"the cache keeps no more clouds: {error}", stacklevel=2)
         except ValueError as error:

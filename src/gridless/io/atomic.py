@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _TEMPORARY = re.compile(r"\..*-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-\w{8}(\.\w*)?")
 
@@ -28,7 +29,7 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         FileNotFoundError: the folder of ``path`` does not exist.
         IsADirectoryError: ``path`` is a folder.
-        OSError: the disk is full; names the file, which keeps its former content.
+        OSError: the disk is full, or the file too large for it; names the file, which keeps its former content.
 
     Example:
         >>> import tempfile
@@ -51,9 +52,9 @@ def replaced_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     except BaseException as error:  # an interrupt too must leave nothing behind
         temporary.unlink(missing_ok=True)
-        if is_full_disk(error):
-            state = "it stays as it was" if target.exists() else "there is none yet"
-            raise OSError(errno.ENOSPC, f"no space left on the disk for this file ({state})", str(target)) from error
+        if lack := lack_of_room(error):
+            state = "stays as it was" if target.exists() else "is not written"
+            raise OSError(lack.errno, f"{lack.problem}; this file {state}", str(target)) from error
         raise
 
 
@@ -84,14 +85,31 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def is_full_disk(error: BaseException) -> bool:
-    """Whether an error says that the disk, or the user's share of it, is full.
+class LackOfRoom(NamedTuple):
+    """Why a file cannot grow, in words for messages, and what can be done about it."""
+
+    errno: int
+    problem: str
+    remedy: str
+
+
+def lack_of_room(error: BaseException) -> LackOfRoom | None:
+    """What an error says if it is that the disk, or the user's share of it, is full, or that a file is too large.
 
     Example:
-        >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(OSError(errno.EIO, "broken"))
-        (True, False)
+        >>> lack_of_room(OSError(errno.ENOSPC, "No space left on device")).problem
+        'the disk is full'
+        >>> lack_of_room(OSError(errno.EIO, "broken")) is None
+        True
     """
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LackOfRoom(error.errno, "the disk is full", "make room")
+    if error.errno == errno.EFBIG:
+        problem = "the file is larger than its disk or the limit of this process (ulimit -f) allows"
+        return LackOfRoom(error.errno, problem, "raise the limit, or take a disk that holds larger files")
+    return None
 
 
 def _mode_of_result(target: Path) -> int:

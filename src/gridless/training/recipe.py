@@ -268,7 +268,7 @@ class Recipe:
             return [str(path) for path in find_files(entries, base.resolve())]
 
         data = dataclasses.replace(
-            self.data,
+            self.data.with_absolute_path(base),
             train=[file for entry in self.data.train for file in entry.each(base.resolve())],
             validation=files(self.data.validation),
             test=files(self.data.test),

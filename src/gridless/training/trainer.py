@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from gridless.data import plain_from_settings
-from gridless.io import is_full_disk, remove_leftovers, replaced_when_complete
+from gridless.io import lack_of_room, remove_leftovers, replaced_when_complete
 from gridless.models import MODEL_FILE, build_model, save_model
 from gridless.training.checkpoints import WholeCheckpoints
 from gridless.training.clouds import open_clouds
@@ -75,7 +75,7 @@ def fit(
         ReadError, ValueError: data that cannot be used (names the file), or a training to resume that was begun with
             other labels, inputs or network.
         DivergedError: the loss or a weight became NaN; ``diverged.json`` in the run's folder says on which crops.
-        OSError: the disk is full; the last checkpoint is whole.
+        OSError: the disk is full, or a file too large for it; the last checkpoint is whole.
     """
     run = Path(recipe.output)
     last = run / "checkpoints" / "last.ckpt"
@@ -132,11 +132,12 @@ def fit(
                 temporary.write_text(json.dumps({"step": error.step, "crops": error.crops}, indent=2), encoding="utf-8")
         raise
     except OSError as error:
-        if not is_full_disk(error):
+        lack = lack_of_room(error)
+        if lack is None:
             raise
         rest = f"the last checkpoint, {last}, is whole" if last.exists() else "no checkpoint was written yet"
         raise OSError(
-            f"the disk is full (writing {error.filename or run}); {rest}: make room, then continue with --resume"
+            f"{lack.problem} (writing {error.filename or run}); {rest}: {lack.remedy}, then continue with --resume"
         ) from error
     return TrainedRun(run, export.best, module.score_name, trainer.global_step, module.seconds / 60)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from gridless.io import is_full_disk, replaced_when_complete
+from gridless.io import lack_of_room, replaced_when_complete
 from gridless.models import Network
 
 _ABOUT = "prediction.json"
@@ -86,9 +86,9 @@ class Ledger:
         if error is None or not self._is_worth_keeping:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release()
-        if error is not None and is_full_disk(error):
+        if error is not None and (lack := lack_of_room(error)):
             kept = f"; {self.folder} keeps what is finished, --resume continues" if self._is_worth_keeping else ""
-            raise OSError(f"{self.target}: the disk is full{kept}") from error
+            raise OSError(f"{self.target}: {lack.problem}: {lack.remedy}{kept}") from error
 
 
 def _fingerprint(model: Network) -> str:
