@@ -75,6 +75,8 @@ def test_what_training_held_aside_can_be_scored(run, tmp_path, capsys):
     assert abs(scores["mean_iou"] - validated) < 0.1, "the same up to voxels and points"
     assert main(["evaluate", str(run), str(run.parent / "test.laz"), *words[2:]]) == 2
     assert "takes no files" in words_of(capsys.readouterr().err)
+    assert main([*words, "--ignore", "7"]) == 2
+    assert "--ignore is for files" in words_of(capsys.readouterr().err)
     assert main(["evaluate", str(run), *words[3:]]) == 0
     assert "note: scores of the validation in" in words_of(capsys.readouterr().out)
     assert json.loads((tmp_path / "scores.json").read_text())["scored"] == "test files"

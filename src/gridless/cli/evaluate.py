@@ -49,7 +49,7 @@ def evaluate(
             network of the package.
         path: folder of the data set, if it is not where the training found it.
         validation: score what the training held aside instead.
-        ignore: labels that do not count, besides those that the model's recipe ignores.
+        ignore: labels of files that do not count, besides those that the model's recipe ignores.
         votes: average over as many turns of every crop or object; takes as many times as long.
         workers: processes that prepare crops; 0 prepares them in between. Whole objects are prepared in between.
 
@@ -59,7 +59,7 @@ def evaluate(
     network = load_model_or_run(model, files or ())
     labels = label_map(network)
     labels = replace(labels, ignored=sorted({*(labels.ignored or []), *(ignore or [])}))
-    clouds, total = _held_aside(network, path, files) if validation else _named(network, labels, path, files)
+    clouds, total = _held_aside(network, path, files, ignore) if validation else _named(network, labels, path, files)
     folder = output or (model if model.is_dir() else model.parent)  # of a name alone: the current folder
     folder.mkdir(parents=True, exist_ok=True)
     scores: SegmentationScores | None = None
@@ -126,10 +126,14 @@ def _named(
     return (data_set.prepare(file, inputs, labels) for file in paths), len(paths)
 
 
-def _held_aside(network: Network, path: Path | None, files: list[str] | None) -> tuple[Iterator[PreparedCloud], int]:
+def _held_aside(
+    network: Network, path: Path | None, files: list[str] | None, ignore: list[int] | None
+) -> tuple[Iterator[PreparedCloud], int]:
     """What the training of the network validated on, split off again as its recipe says."""
     if files:
         raise ValueError("evaluate: --validation is for what the training held aside, and takes no files")
+    if ignore:
+        raise ValueError("evaluate: --ignore is for files; what the training held aside follows from its own labels")
     if "recipe" not in network.metadata:
         raise ValueError("evaluate: --validation needs a model that knows its recipe; this one does not")
     recipe = settings_from_plain(Recipe, network.metadata["recipe"], "model.metadata.recipe")
