@@ -92,9 +92,8 @@ class StreamedClouds:
         """
         if not self.skip_bad:
             return self
-        kept = [index for index in range(len(self)) if self._is_readable(index)]
-        if not kept:
-            raise ValueError(f"none of the {len(self)} files can be read")
+        first = self.first_readable(range(len(self)))
+        kept = [index for index in range(first, len(self)) if self._is_readable(index)]
         files, variants = [self.files[index] for index in kept], [self.variants[index] for index in kept]
         return StreamedClouds(
             self.data_set, files, self.inputs, self.labels, self.cache, self.points_kept, variants, self.skip_bad

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import inspect
-import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -129,16 +127,16 @@ class DataSettings:
         """Whether the seed decides which clouds are held aside; in memory it is a strip of each."""
         return not self.in_memory and not self.validation
 
-    def with_absolute_path(self, base: Path) -> DataSettings:
-        """The same with the data set's folder and cache made absolute, from ``base`` on."""
+    def with_absolute_folders(self, base_of: Callable[[str], Path]) -> DataSettings:
+        """The same with the data set's folder and cache made absolute, each from ``base_of`` its name on."""
 
-        def absolute(path: str) -> str:
-            return str((base.resolve() / with_variables(path)).resolve())
+        def absolute(name: str, path: str) -> str:
+            return str((base_of(name) / with_variables(path)).resolve())
 
         return dataclasses.replace(
             self,
-            path=absolute(self.path) if self.path else "",
-            cache=None if self.cache is None else absolute(self.cache),
+            path=absolute("path", self.path) if self.path else "",
+            cache=None if self.cache is None else absolute("cache", self.cache),
         )
 
     def open(self, labels: LabelMap | None = None) -> DataSet:
@@ -254,25 +252,19 @@ class Recipe:
         self.sampler.weights(self.labels.names)
         self.schedule.loss_weights(self.labels.names)
 
-    def with_absolute_paths(self, base: Path) -> Recipe:
-        """The same with every data entry replaced by the files that it names, and the output folder made absolute.
+    def with_absolute_paths(self, base_of: Callable[[str], Path]) -> Recipe:
+        """The same with every data entry replaced by the files that it names, and all folders made absolute.
 
-        Data entries are relative to ``base`` (the recipe's folder), the output to the current folder.
+        Each of the data's settings is relative to ``base_of`` its name, the output to the current folder.
         """
-
-        if self.data.data_set != "files":
-            data = self.data.with_absolute_path(base)
-            return dataclasses.replace(self, data=data, output=str(Path(self.output).resolve()))
-
-        def files(entries: list[str]) -> list[str]:
-            return [str(path) for path in find_files(entries, base.resolve())]
-
-        data = dataclasses.replace(
-            self.data.with_absolute_path(base),
-            train=[file for entry in self.data.train for file in entry.each(base.resolve())],
-            validation=files(self.data.validation),
-            test=files(self.data.test),
-        )
+        data = self.data.with_absolute_folders(base_of)
+        if data.data_set == "files":
+            data = dataclasses.replace(
+                data,
+                train=[file for entry in data.train for file in entry.each(base_of("train"))],
+                validation=[str(path) for path in find_files(data.validation, base_of("validation"))],
+                test=[str(path) for path in find_files(data.test, base_of("test"))],
+            )
         return dataclasses.replace(self, data=data, output=str(Path(self.output).resolve()))
 
 
@@ -298,7 +290,8 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, base: Pa
         raise RecipeError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(plain, dict):
         raise RecipeError(f"{path}: expected keys with values, got {type(plain).__name__}")
-    for key, value in (overrides or {}).items():
+    overrides = overrides or {}
+    for key, value in overrides.items():
         *parents, last = key.split(".")
         branch = plain
         for parent in parents:
@@ -306,38 +299,17 @@ def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None, base: Pa
             if not isinstance(branch, dict):
                 raise RecipeError(f"--{key}: {parent!r} is a single value and has no {last!r}")
         branch[last] = value
+
+    def base_of(name: str) -> Path:
+        return (base if f"data.{name}" in overrides else path.parent).resolve()
+
     try:
-        _make_absolute(plain, overrides or {}, base.resolve())
         if "labels" not in plain and "data" in plain:
-            data = settings_from_plain(DataSettings, plain["data"], "data").with_absolute_path(path.parent)
+            data = settings_from_plain(DataSettings, plain["data"], "data").with_absolute_folders(base_of)
             plain["labels"] = plain_from_settings(data.open().labels)
-        return settings_from_plain(Recipe, plain).with_absolute_paths(path.parent)
+        return settings_from_plain(Recipe, plain).with_absolute_paths(base_of)
     except ValueError as error:  # of the recipe, or of a variable in a path
         raise RecipeError(f"{path}: {error}") from error
-
-
-def _make_absolute(plain: dict[str, Any], overridden: Collection[str], base: Path) -> None:
-    """Let overridden paths among the data settings start from ``base``."""
-    data = plain.get("data")
-    if not isinstance(data, dict):
-        return
-
-    def absolute(entry: Any) -> Any:
-        if isinstance(entry, Mapping) and "files" in entry:
-            return {**entry, "files": absolute(entry["files"])}
-        if not isinstance(entry, str):
-            return entry
-        path = with_variables(entry)
-        named = os.path.join(base, path)
-        return named if os.path.exists(named) else os.path.join(glob.escape(str(base)), path)
-
-    for name in ("path", "cache"):
-        if f"data.{name}" in overridden and data[name] and isinstance(data[name], str):
-            data[name] = os.path.join(base, with_variables(data[name]))
-    # Entries of a data set are parts, no paths.
-    for name in ("train", "validation", "test"):
-        if f"data.{name}" in overridden and data.get("data_set", "files") == "files" and isinstance(data[name], list):
-            data[name] = [absolute(entry) for entry in data[name]]
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
