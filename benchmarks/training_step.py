@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
 import gridless as gl
@@ -21,10 +20,11 @@ from benchmarks.gate import DisagreementError, check_agreement
 from benchmarks.rivals import plain
 from benchmarks.rows import Row
 from benchmarks.suite import TrainingCase
-from gridless.data import IGNORED, Batch, TrainingCrops
+from gridless.data import Batch, TrainingCrops
 from gridless.data.simulation import simulate_airborne_lidar
 from gridless.models.base import Network
 from gridless.training import load_recipe, threads_beside_workers
+from gridless.training.loss import loss_parts
 from gridless.training.recipe import Recipe
 
 _SEED = 0
@@ -158,13 +158,15 @@ def _steps_per_round(case: TrainingCase) -> int:
 
 
 def _loss(network: Network, batch: Batch, recipe: Recipe) -> Tensor:
-    device = next(network.parameters()).device
+    """That of ``gridless train``."""
+    device, schedule = next(network.parameters()).device, recipe.schedule
     batch = batch.to(device)
-    weights = torch.tensor(recipe.schedule.loss_weights(recipe.labels.names), device=device)
-    return functional.cross_entropy(
-        network(batch.features, batch.pyramid), batch.labels, weights, ignore_index=IGNORED,
-        label_smoothing=recipe.schedule.label_smoothing,
+    class_weights = torch.tensor(schedule.loss_weights(recipe.labels.names), device=device)
+    total, weight = loss_parts(
+        network(batch.features, batch.pyramid), batch, class_weights, schedule.loss_average, schedule.label_smoothing,
+        schedule.lovasz,
     )  # fmt: skip
+    return total / weight
 
 
 def _one_step(network: Network, batch: Batch, recipe: Recipe) -> dict[str, Tensor]:

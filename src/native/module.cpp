@@ -5,6 +5,7 @@
 
 #include "convolution/bindings.hpp"
 #include "instruction_sets.hpp"
+#include "interpolation/bindings.hpp"
 #include "parallel.hpp"
 #include "search/bindings.hpp"
 #include "subsample/bindings.hpp"
@@ -14,6 +15,7 @@ using namespace gridless;
 
 NB_MODULE(_native, module) {
   bind_convolution(module);
+  bind_interpolation(module);
   bind_search(module);
   bind_subsample(module);
   module.def("borrow_openmp_threads", &borrow_openmp_threads, nb::arg("preferred_directory"));

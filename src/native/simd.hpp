@@ -93,6 +93,18 @@ GRIDLESS_INLINE Vector<T> broadcast(T value) {
   return value - Vector<T>{};
 }
 
+template <class T>
+GRIDLESS_INLINE T sum_of_lanes(Vector<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_reduce_add_ps(x);
+  else return _mm512_reduce_add_pd(x);
+#else
+  T sum = x[0];
+  for (int lane = 1; lane < kVectorLanes<T>; ++lane) sum += x[lane];
+  return sum;
+#endif
+}
+
 // mask ? a : 0, lane by lane, for a mask of zeros and ones in all bits.
 template <class T>
 GRIDLESS_INLINE Vector<T> where(Integers<T> mask, Vector<T> a) {

@@ -5,7 +5,9 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from gridless.neighbors import knn
+from gridless.ops import pair_loop
 from gridless.ops.interpolation import interpolate
+from gridless.ops.interpolation.weights import inverse_distance_weights
 
 INDICES, OFFSETS = torch.tensor([0, 1, 2, 4, 3, 3, 1, 0]), torch.tensor([0, 3, 3, 5, 8])
 
@@ -116,3 +118,35 @@ def test_float16_positions_whose_squares_do_not_fit(unit):
     half = [tensor.half() for tensor in (sources, query)]
     expected = interpolate(features, *(tensor.float() for tensor in half), *rows)
     torch.testing.assert_close(interpolate(features, *half, *rows), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [0.5, 2.0, 8.0])
+def test_compiled_weights_equal_those_of_torch(dtype, power, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    sources, queries = (torch.randn(count, 3, generator=generator, dtype=dtype) for count in (5000, 9000))
+    queries[:50] = sources[:50]  # on a source
+    sources[60:70] = sources[60]  # and on several
+    queries[60:70] = sources[60]
+    queries[80:90] += 1e6  # so far that only the nearest counts
+    rows = knn(sources, queries, 3)
+    arguments = (sources, queries, rows.indices, rows.offsets, power)
+    compiled = inverse_distance_weights(*arguments)
+    monkeypatch.setattr(pair_loop, "runs_on", lambda features: False)
+    expected = inverse_distance_weights(*arguments)
+    assert compiled.dtype == expected.dtype == dtype
+    torch.testing.assert_close(compiled, expected, rtol=1e-4 if dtype == torch.float32 else 1e-10, atol=0)
+
+
+def test_weights_are_registered_as_torch_asks():
+    _, sources, queries = random_inputs()
+    torch.library.opcheck(inverse_distance_weights.overload, (sources, queries, INDICES, OFFSETS, 2.0))
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+def test_sources_that_are_not_there(index):
+    features, sources, queries = random_inputs()
+    indices = INDICES.clone()
+    indices[3] = index
+    with pytest.raises(IndexError, match=r"indices must lie in \[0, 5\)"):
+        interpolate(features, sources, queries, indices, OFFSETS)

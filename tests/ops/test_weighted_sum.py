@@ -93,3 +93,24 @@ def test_weights_of_no_channels_have_no_gradient(compiled, monkeypatch):
     out = weighted_sum(features, weights, torch.arange(4), torch.tensor([0, 4]))
     gradients = torch.autograd.grad(out.sum(), (features, weights))
     assert (out.shape, gradients[0].shape, gradients[1].tolist()) == ((1, 0), (4, 0), [0.0] * 4)
+
+
+@pytest.mark.parametrize("channels", [1, 7, 16, 23, 64, 100])
+@pytest.mark.parametrize("apart", [False, True])
+def test_compiled_sums_equal_those_of_torch(channels, apart, monkeypatch):
+    """Where threads add to sums of their own and where they do not, and for whole and broken vectors of channels."""
+    generator = torch.Generator().manual_seed(2)
+    offsets = torch.cat([torch.zeros(1), torch.randint(0, 5, (3000,), generator=generator).cumsum(0)]).long()
+    indices = torch.randint(0, 700, (int(offsets[-1]),), generator=generator)
+    features, at_rows = (torch.randn(n, channels, generator=generator) for n in (700, 3000))
+    weights = torch.randn(len(indices), generator=generator)
+    calls = [
+        lambda: weighted_sum(features, weights, indices, offsets),
+        lambda: weighted_scatter(at_rows, weights, indices, offsets, 700),
+        lambda: pair_dots(at_rows, features, indices, offsets),
+    ]
+    monkeypatch.setattr(pair_loop, "_MOST_COPIED", 2**24 if apart else -1)
+    compiled = [call() for call in calls]
+    monkeypatch.setattr(pair_loop, "runs_on", lambda features: False)
+    for call, got in zip(calls, compiled, strict=True):
+        torch.testing.assert_close(got, call(), rtol=1e-4, atol=1e-5)

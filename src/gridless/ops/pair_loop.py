@@ -1,6 +1,6 @@
 """The compiled pair loop: how tensors get into it, and sums and maxima over rows by it.
 
-A weighted sum is a depth-wise convolution with one basis function and weights of one.
+A weighted sum is a convolution with one basis function, whose values are given, and no weights.
 """
 
 from __future__ import annotations
@@ -99,9 +99,8 @@ def _run(
     if channels == 0 or len(offsets) == 1:
         return
     loop = make_loop(dtype, offsets, indices, num_columns, 1, channels)
-    loop.set_depthwise(torch.ones(1, loop.padded_channels, dtype=dtype))
     if features is not None:
-        set_features(loop, features)
+        set_features(loop, widened(features))
     phi = weights.detach().to(dtype).contiguous()
     row_values = None if row_values is None else row_values.detach().contiguous()
     most_pairs = len(indices) if loop.sums_apart else _BLOCK_NUMBERS // channels

@@ -9,8 +9,8 @@
 #include <optional>
 #include <stdexcept>
 
+#include "compressed_rows.hpp"
 #include "convolution/pair_loop.hpp"
-#include "convolution/rows.hpp"
 
 namespace nb = nanobind;
 
@@ -189,10 +189,11 @@ class BoundPairLoop {
     const PairProblem<T>& problem = loop_.problem();
     require(started_, "start comes before run");
     require(0 <= first_row && first_row <= last_row && last_row <= problem.num_rows, "rows outside the problem");
-    require(problem.depthwise || problem.row_channels > 0, "weights are missing");
+    require(!is_weighted_sum(problem) || (problem.width == 1 && problem.num_layers == 0), "weights are missing");
+    require(!is_weighted_sum(problem) || problem.feature_type == FeatureType::same, "features must have the loop's dtype");
     const int64_t rows = last_row - first_row;
     const int64_t slots = problem.offsets[last_row] - problem.offsets[first_row];
-    const int64_t row_channels = problem.depthwise ? problem.channels : problem.row_channels;
+    const int64_t row_channels = problem.row_channels ? problem.row_channels : problem.channels;
     require(phi.has_value() == (problem.num_layers == 0), "φ is given where there are no layers");
     require_size(phi, slots * problem.width, "φ must be [slots, width]");
     require_size(grad_phi, slots * problem.width, "φ's gradient must be [slots, width]");

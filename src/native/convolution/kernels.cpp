@@ -3,8 +3,10 @@
 
 #include "convolution/packed_products.hpp"
 #include "convolution/pair_problem.hpp"
+#include "convolution/prefetching.hpp"
 #include "convolution/tile_kernel.hpp"
 #include "convolution/tile_products.hpp"
+#include "convolution/weighted_rows.hpp"
 #include "simd.hpp"
 
 namespace gridless {
@@ -87,27 +89,6 @@ void load_features(const PairProblem<T>& problem, int64_t first_slot, int num_sl
     for (int c = 0; c < whole; c += kVectorLanes<T>) store<T>(to + c, load<T>(from + c));
     if (rest) store<T>(to + whole, load_some<T>(from + whole, rest));
     for (int c = whole + (rest ? kVectorLanes<T> : 0); c < padded; c += kVectorLanes<T>) store<T>(to + c, Vector<T>{});
-  }
-}
-
-constexpr int64_t kNearBytes = 1 << 20;  // so much of what columns hold stays in the second-level cache anyway
-
-// What the slots of the next tile read at places that no hardware foresees, on its way while this tile is computed.
-template <class T>
-GRIDLESS_INLINE void prefetch_slots(const PairProblem<T>& problem, int64_t first_slot, int64_t end_slot,
-                                    bool needs_features, const T* column_sums) {
-  const int64_t bytes = problem.channels * (problem.feature_type == FeatureType::bfloat16 ? 2 : int64_t{sizeof(T)});
-  const int64_t position_bytes = problem.dim * (problem.double_positions ? 8 : 4);
-  if (problem.num_columns * (bytes + position_bytes) < kNearBytes) return;
-  const char* features = static_cast<const char*>(problem.column_features);
-  const char* positions = static_cast<const char*>(problem.column_positions);
-  for (int64_t slot = first_slot; slot < end_slot; ++slot) {
-    const int64_t column = problem.columns[slot];
-    if (problem.num_layers > 0) prefetch(positions + column * position_bytes);
-    for (int64_t byte = 0; needs_features && byte < bytes; byte += kCacheLine)
-      prefetch(features + column * bytes + byte);
-    for (int c = 0; column_sums && c < problem.channels; c += kCacheLine / static_cast<int>(sizeof(T)))
-      prefetch(column_sums + column * problem.channels + c);
   }
 }
 
@@ -201,7 +182,7 @@ void contract_segment(const PairProblem<T>& problem, const PairTask<T>& task, co
       add<T>(channels, messages + slot * padded, task.messages + problem.columns[first_slot + slot] * channels);
   }
   if (task.pull_back) {
-    transpose(num_slots, padded, scratch.features, padded, scratch.transposed, kTileRow);
+    transpose(num_slots, whole_groups(channels), scratch.features, padded, scratch.transposed, kTileRow);
     // Whole vectors of slots: what spills over is written again by the next segment, or cleared after the last one.
     const int whole = (num_slots + kVectorLanes<T> - 1) / kVectorLanes<T> * kVectorLanes<T>;
     product<T>(width, whole, channels, transformed, unit_row, 1, scratch.transposed, kTileRow,
@@ -302,12 +283,7 @@ void run_tiles(const PairProblem<T>& problem, const PairTask<T>& task, int64_t f
 }
 
 template <class T>
-void run(const PairProblem<T>& problem, const PairTask<T>& task) {
-  Scratch<T> scratch = lay_out(problem, task.scratch);
-  if (problem.depthwise) {
-    run_tiles(problem, task, task.first_row, task.last_row, scratch);
-    return;
-  }
+void run_panels(const PairProblem<T>& problem, const PairTask<T>& task, Scratch<T>& scratch) {
   const int64_t row_size = int64_t{problem.width} * problem.channels;
   for (int64_t first = task.first_row; first < task.last_row; first += panel_rows(problem)) {
     const int64_t last = first + panel_rows(problem) < task.last_row ? first + panel_rows(problem) : task.last_row;
@@ -331,6 +307,16 @@ void run(const PairProblem<T>& problem, const PairTask<T>& task) {
                                 task.gradient_scratch);
     }
   }
+}
+
+template <class T>
+void run(const PairProblem<T>& problem, const PairTask<T>& task) {
+  if (is_weighted_sum(problem)) return run_weighted_rows(problem, task);
+  Scratch<T> scratch = lay_out(problem, task.scratch);
+  if (task.layer_gradients) begin_lane_sums(problem, scratch.kernel);
+  if (problem.depthwise) run_tiles(problem, task, task.first_row, task.last_row, scratch);
+  else run_panels(problem, task, scratch);
+  if (task.layer_gradients) end_lane_sums(problem, scratch.kernel, task.layer_gradients);
 }
 
 constexpr int kScatteredAhead = 12;  // slots, whose numbers are on their way

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <stdexcept>
 
+#include "compressed_rows.hpp"
 #include "parallel.hpp"
 
 namespace gridless {
@@ -32,13 +33,6 @@ bool all_below(const int64_t* values, int64_t count, int64_t limit, int num_thre
 }
 
 }  // namespace
-
-void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_slots) {
-  bool ascending = num_rows >= 0 && offsets[0] == 0 && offsets[num_rows] == num_slots;
-  for (int64_t row = 0; row < num_rows && ascending; ++row) ascending = offsets[row] <= offsets[row + 1];
-  if (!ascending)
-    throw std::out_of_range("offsets must ascend from 0 to the number of pairs, " + std::to_string(num_slots));
-}
 
 template <class T>
 PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* columns, int64_t num_slots,
@@ -84,14 +78,6 @@ struct PairLoop<T>::Layout {
 };
 
 template <class T>
-int64_t PairLoop<T>::num_layer_weights() const {
-  int64_t total = 0;
-  for (int layer = 0; layer < problem_.num_layers; ++layer)
-    total += num_weights(problem_.layers[layer]);
-  return total;
-}
-
-template <class T>
 typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& blocks,
                                                   const PairGradients<T>& gradients) const {
   int64_t max_slots = 0, max_rows = 0;
@@ -129,7 +115,7 @@ typename PairLoop<T>::Layout PairLoop<T>::lay_out(const std::vector<int64_t>& bl
   layout.messages = take_for_columns(gradients.columns, problem_.padded_channels, problem_.channels);
   layout.column_positions = take_for_columns(gradients.column_positions, problem_.dim, problem_.dim);
   layout.column_extents = take_for_columns(gradients.column_extents, 1, 1);
-  int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights();
+  int64_t sums = gradients.layers.empty() ? 0 : num_layer_weights(problem_);
   sums += gradients.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
   sums += gradients.window ? kernels_->vector_lanes : 0;
   layout.sums_numbers = whole_lines(sums);
@@ -251,7 +237,7 @@ template <class T>
 void PairLoop<T>::run(const PairBlock<T>& block) {
   const int64_t block_slot = problem_.offsets[block.first_row];
   const std::vector<int64_t> rows = share_rows(block.first_row, block.last_row, max_tasks_);
-  const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights();
+  const int64_t num_layer_sums = gradients_.layers.empty() ? 0 : num_layer_weights(problem_);
   const int64_t num_depthwise_sums = gradients_.depthwise ? int64_t{problem_.width} * problem_.padded_channels : 0;
   const bool transforms = gradients_.columns || gradients_.pull_back();
   if (weight_ && block.row_sums && !problem_.weight_to_rows) pack_weight_to_rows();

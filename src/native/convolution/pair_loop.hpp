@@ -43,9 +43,6 @@ struct PairBlock {
   T* row_sums = nullptr;
 };
 
-// Raises std::out_of_range unless offsets ascend from 0 to num_slots.
-void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_slots);
-
 template <class T>
 class PairLoop {
  public:
@@ -81,7 +78,6 @@ class PairLoop {
   struct Layout;
   Layout lay_out(const std::vector<int64_t>& blocks, const PairGradients<T>& gradients) const;
   std::vector<int64_t> share_rows(int64_t first_row, int64_t last_row, int64_t num_tasks) const;
-  int64_t num_layer_weights() const;
   int64_t row_size() const { return int64_t{problem_.width} * problem_.channels; }
   int64_t panel_width() const { return kernels_->panel_width; }
   int64_t in_panels(int64_t columns) const { return (columns + panel_width() - 1) / panel_width(); }

@@ -9,7 +9,8 @@
 //
 // Slots are the pairs in the order of their rows. Rows are queries and columns sources, or the other way round. P and T
 // exist for a panel of rows at a time, small enough to stay in the second-level cache. A depthwise kernel is
-// W[h, c, o] = depthwise[h, c] for c = o and 0 elsewhere.
+// W[h, c, o] = depthwise[h, c] for c = o and 0 elsewhere. Without W, and with H = 1 and φ given, these are weighted sums:
+// W[0, c, o] = 1 for c = o.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ constexpr int kMaxLayers = 8;
 constexpr int kScatterBuckets = 32;  // columns are dealt to this many tasks that sum into them without a race
 constexpr int kPanelNumbers = 1 << 17;  // of P and of T that a thread holds: they stay in its second-level cache
 constexpr int kTransposeRows = 4;    // features are transposed in groups of so many slots
+constexpr int kMostLaneSums = 128;   // vectors of a layer, which stay in the first-level cache beside all else
 
 constexpr int kGradientRows = 64;       // rows that are added to ∂W together
 constexpr int kMostPanelVectors = 4;
@@ -106,11 +108,36 @@ struct ScatterLists {
   int32_t* order;          // [slots], relative to the block
 };
 
+template <class T>
+bool is_weighted_sum(const PairProblem<T>& problem) {
+  return !problem.depthwise && problem.row_channels == 0;
+}
+
 inline int bucket_of(int64_t column) { return static_cast<int>((column >> 4) % kScatterBuckets); }
 
 template <class T>
 int64_t num_weights(const Layer<T>& layer) {
   return static_cast<int64_t>(layer.num_out) * (layer.num_in + 1);
+}
+
+template <class T>
+int64_t num_layer_weights(const PairProblem<T>& problem) {
+  int64_t total = 0;
+  for (int layer = 0; layer < problem.num_layers; ++layer) total += num_weights(problem.layers[layer]);
+  return total;
+}
+
+// Sums of a layer's ∂weights that are kept lane by lane (lane_products.hpp): all of a small layer, none of another.
+template <class T>
+int64_t num_lane_sums(const Layer<T>& layer) {
+  return num_weights(layer) <= kMostLaneSums ? num_weights(layer) : 0;
+}
+
+template <class T>
+int64_t num_lane_sums(const PairProblem<T>& problem) {
+  int64_t total = 0;
+  for (int layer = 0; layer < problem.num_layers; ++layer) total += num_lane_sums(problem.layers[layer]);
+  return total;
 }
 
 // Numbers of a row of what transpose() writes.
@@ -146,7 +173,7 @@ int64_t scratch_numbers(const PairProblem<T>& problem) {
   int64_t rows = 2 * problem.width + 3 * (widest_layer(problem) + 1) + 12 + problem.dim + 2;
   for (int layer = 0; layer < problem.num_layers; ++layer) rows += 2 * problem.layers[layer].num_out + 1;
   const int64_t padded = problem.padded_channels;
-  return rows * kTileRow + 2 * kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
+  return num_lane_sums(problem) * kMostVectorLanes + rows * kTileRow + 2 * kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
          64 * kMostVectorLanes;
 }
 

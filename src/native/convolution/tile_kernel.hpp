@@ -4,6 +4,7 @@
 // carries the layer's bias; the last layer's row of ones is the constant of the basis.
 #pragma once
 
+#include "convolution/lane_products.hpp"
 #include "convolution/pair_problem.hpp"
 #include "convolution/tile_products.hpp"
 
@@ -103,6 +104,7 @@ struct KernelTile {
   T* window;                  // w and, for its gradient, u = |z|² / extent² and the sum of ∂φ · φ before the window
   T* squared;
   T* inverse_extents;         // 1 / extent²
+  T* lane_sums[kMaxLayers];   // of ∂weights, [num_out, num_in + 1, lanes]; null where there are none
 
   T* phi(const PairProblem<T>& problem) const { return inputs[problem.num_layers]; }
 };
@@ -131,6 +133,11 @@ inline T* lay_out(const PairProblem<T>& problem, KernelTile<T>& tile, T* memory)
   tile.window = take(1);
   tile.squared = take(1);
   tile.inverse_extents = take(1);
+  for (int layer = 0; layer < problem.num_layers; ++layer) {
+    const int64_t sums = num_lane_sums(problem.layers[layer]);
+    tile.lane_sums[layer] = sums ? memory : nullptr;
+    memory += sums * kVectorLanes<T>;
+  }
   for (int layer = 0; layer <= problem.num_layers; ++layer) {
     const int num_in = layer < problem.num_layers ? problem.layers[layer].num_in : problem.width - 1;
     T* ones = tile.inputs[layer] + num_in * kTileRow;
@@ -254,6 +261,28 @@ inline void evaluate(const PairProblem<T>& problem, KernelTile<T>& tile, int64_t
   }
 }
 
+template <class T>
+inline void begin_lane_sums(const PairProblem<T>& problem, KernelTile<T>& tile) {
+  for (int index = 0; index < problem.num_layers; ++index) {
+    const auto sums = static_cast<std::size_t>(num_lane_sums(problem.layers[index]));
+    if (sums) __builtin_memset(tile.lane_sums[index], 0, sums * sizeof(Vector<T>));
+  }
+}
+
+// Adds them up to the gradients of the layers.
+template <class T>
+inline void end_lane_sums(const PairProblem<T>& problem, const KernelTile<T>& tile, T* layer_gradients) {
+  for (int index = 0; index < problem.num_layers; ++index) {
+    const Layer<T>& layer = problem.layers[index];
+    const T* sums = tile.lane_sums[index];
+    for (int out = 0; sums && out < layer.num_out; ++out) {
+      for (int in = 0; in <= layer.num_in; ++in, sums += kVectorLanes<T>)
+        layer_gradients[in * layer.num_out + out] += sum_of_lanes<T>(load<T>(sums));
+    }
+    layer_gradients += num_weights(layer);
+  }
+}
+
 // Adds to the gradients of layers and window; grad_phi [H, kTileRow] is overwritten and must be 0 in unused slots.
 // Leaves ∂z in tile.gradients[0] and ∂extents · extent in tile.squared where `to_positions` asks for them.
 template <class T>
@@ -291,7 +320,10 @@ inline void pull_back(const PairProblem<T>& problem, KernelTile<T>& tile, T* gra
   for (int index = problem.num_layers - 1; index >= 0; --index) {
     const Layer<T>& layer = problem.layers[index];
     pull_back_activation<T>(problem.activation, layer.num_out, tile.slopes[index], gradient);
-    if (layer_gradients) {
+    if (layer_gradients && tile.lane_sums[index]) {
+      add_lane_products<T>(layer.num_out, layer.num_in + 1, kTileSlots, gradient, kTileRow, tile.inputs[index], kTileRow,
+                           tile.lane_sums[index]);
+    } else if (layer_gradients) {
       int64_t before_this_layer = 0;
       for (int earlier = 0; earlier < index; ++earlier) before_this_layer += num_weights(problem.layers[earlier]);
       const int row = whole_groups(layer.num_out);

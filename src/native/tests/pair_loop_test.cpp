@@ -4,8 +4,8 @@
 #include <random>
 #include <vector>
 
+#include "compressed_rows.hpp"
 #include "convolution/pair_loop.hpp"
-#include "convolution/rows.hpp"
 
 using namespace gridless;
 

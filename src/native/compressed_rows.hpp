@@ -1,9 +1,12 @@
-// Compressed rows, put in another order.
+// Compressed rows, checked and put in another order.
 #pragma once
 
 #include <cstdint>
 
 namespace gridless {
+
+// Raises std::out_of_range unless offsets [num_rows + 1] ascend from 0 to num_pairs.
+void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_pairs);
 
 // Pairs sorted by their column, the pairs of one column in their given order: order [num_pairs] and offsets
 // [num_columns + 1]. Columns must lie in [0, num_columns); returns false where one does not.

@@ -1,8 +1,10 @@
-#include "convolution/rows.hpp"
+#include "compressed_rows.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "parallel.hpp"
@@ -38,6 +40,13 @@ void sort_by_code(std::vector<uint32_t>& codes, int64_t* order) {
 }
 
 }  // namespace
+
+void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_pairs) {
+  bool ascending = num_rows >= 0 && offsets[0] == 0 && offsets[num_rows] == num_pairs;
+  for (int64_t row = 0; row < num_rows && ascending; ++row) ascending = offsets[row] <= offsets[row + 1];
+  if (!ascending)
+    throw std::out_of_range("offsets must ascend from 0 to the number of pairs, " + std::to_string(num_pairs));
+}
 
 bool transpose_rows(const int64_t* columns, int64_t num_pairs, int64_t num_columns, int64_t* order, int64_t* offsets) {
   std::fill(offsets, offsets + num_columns + 1, 0);
