@@ -33,6 +33,11 @@ def why_unavailable() -> str:
     return _load()[1]
 
 
+def runs_on(values: Tensor) -> bool:
+    """Whether the compiled kernels can take these values."""
+    return values.device.type == "cpu" and not why_unavailable()
+
+
 def choose(function: str, impl: str, *others: str) -> str:
     """The implementation that ``impl`` asks for: for "auto" "native" where it can run, else the first of the others.
 

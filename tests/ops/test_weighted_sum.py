@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from gridless import native
 from gridless.ops import pair_loop
 from gridless.ops.weighted_sum import pair_dots, weighted_scatter, weighted_sum
 
@@ -88,7 +89,7 @@ def test_bfloat16_sums_are_rounded_once():
 @pytest.mark.parametrize("compiled", [False, True])
 def test_weights_of_no_channels_have_no_gradient(compiled, monkeypatch):
     if not compiled:
-        monkeypatch.setattr(pair_loop, "runs_on", lambda features: False)
+        monkeypatch.setattr(native, "runs_on", lambda values: False)
     features, weights = torch.zeros(4, 0, requires_grad=True), torch.ones(4, requires_grad=True)
     out = weighted_sum(features, weights, torch.arange(4), torch.tensor([0, 4]))
     gradients = torch.autograd.grad(out.sum(), (features, weights))
@@ -111,6 +112,6 @@ def test_compiled_sums_equal_those_of_torch(channels, apart, monkeypatch):
     ]
     monkeypatch.setattr(pair_loop, "_MOST_COPIED", 2**24 if apart else -1)
     compiled = [call() for call in calls]
-    monkeypatch.setattr(pair_loop, "runs_on", lambda features: False)
+    monkeypatch.setattr(native, "runs_on", lambda values: False)
     for call, got in zip(calls, compiled, strict=True):
         torch.testing.assert_close(got, call(), rtol=1e-4, atol=1e-5)

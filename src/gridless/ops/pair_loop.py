@@ -44,11 +44,6 @@ def start(loop: Any) -> None:
     loop.start(_workspace.take("pair loop", (loop.workspace_bytes(),), torch.empty(0, dtype=torch.uint8)))
 
 
-def runs_on(features: Tensor) -> bool:
-    """Whether the compiled loop takes these features."""
-    return features.device.type == "cpu" and not native.why_unavailable()
-
-
 def sum_over_rows(features: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """Σ_e w_e f_{j(e)} over each row, [M, C] in float32 or float64."""
     sums = torch.empty(len(offsets) - 1, features.shape[1], dtype=compute_dtype(features))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gridless import native
 from gridless.ops import pair_loop
 from gridless.ops.registration import operator
 from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
@@ -47,7 +48,7 @@ def weighted_sum(features: Tensor, weights: Tensor, indices: Tensor, offsets: Te
     """
     if indices.numel() == 0:
         return features.new_zeros(offsets.numel() - 1, features.shape[1])
-    if pair_loop.runs_on(features):
+    if native.runs_on(features):
         return pair_loop.sum_over_rows(features, weights, indices, offsets).to(features.dtype)
     return _bag_sum(features, weights, indices, offsets)
 
@@ -62,7 +63,7 @@ def weighted_scatter(grad_rows: Tensor, weights: Tensor, indices: Tensor, offset
     """T: the transpose of S, rows [M, C] back to sources [N, C], in the order of pairs and so reproducible."""
     if indices.numel() == 0:
         return grad_rows.new_zeros(num_sources, grad_rows.shape[1])
-    if pair_loop.runs_on(grad_rows):
+    if native.runs_on(grad_rows):
         return pair_loop.sum_over_sources(grad_rows, weights, indices, offsets, num_sources).to(grad_rows.dtype)
     order, source_offsets = transposed_rows(indices, num_sources)
     queries = pair_rows(offsets, indices.numel())[order]
@@ -77,7 +78,7 @@ def _(grad_rows, weights, indices, offsets, num_sources):  # type: ignore[no-unt
 @operator("pair_dots")
 def pair_dots(rows: Tensor, features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """D: inner product of a pair's row [M, C] and source [N, C], [E]."""
-    if indices.numel() and pair_loop.runs_on(features):
+    if indices.numel() and native.runs_on(features):
         return pair_loop.dots_of_pairs(rows, features, indices, offsets).to(features.dtype)
     dots = features.new_zeros(indices.numel())
     max_slots = max(1, _MAX_SLOT_CHANNELS // max(1, features.shape[1]))

@@ -338,27 +338,48 @@ void scatter(const ScatterLists& lists, int64_t num_tasks, int bucket, const T* 
   }
 }
 
+// Channels c … c + VECTORS vectors of one row, the last of which has `tail` lanes.
+template <class T, int VECTORS>
+GRIDLESS_INLINE void largest_of_slots(const int64_t* columns, int64_t count, const T* features, int channels, int c,
+                                      int tail, int64_t* places) {
+  constexpr int kLanes = kVectorLanes<T>;
+  using Place = decltype(Integers<T>{}[0] + 0);
+  Vector<T> best[VECTORS] = {};
+  Integers<T> place[VECTORS] = {};
+  for (int64_t slot = 0; slot < count; ++slot) {
+    const T* from = features + columns[slot] * channels + c;
+    const Integers<T> here = Integers<T>{} + static_cast<Place>(slot);
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) {
+      const T* values = from + v * kLanes;
+      const Vector<T> value = v < VECTORS - 1 || tail == kLanes ? load<T>(values) : load_some<T>(values, tail);
+      // The first of equal values; NaN is larger than anything.
+      const Integers<T> better = slot == 0 ? ~Integers<T>{} : ~(value <= best[v]) & (best[v] == best[v]);
+      best[v] = where<T>(better, value, best[v]);
+      place[v] = better ? here : place[v];
+    }
+  }
+  for (int v = 0; v < VECTORS; ++v) {
+    const int lanes = v < VECTORS - 1 ? kLanes : tail;
+    for (int lane = 0; lane < lanes; ++lane) places[c + v * kLanes + lane] = count ? columns[place[v][lane]] : 0;
+  }
+}
+
 template <class T>
 void largest(const int64_t* offsets, const int64_t* columns, int64_t first_row, int64_t last_row, const T* features,
              int channels, int64_t* places) {
-  using Place = decltype(Integers<T>{}[0] + 0);
+  constexpr int kLanes = kVectorLanes<T>;
   for (int64_t row = first_row; row < last_row; ++row) {
     const int64_t begin = offsets[row], count = offsets[row + 1] - begin;
     int64_t* to = places + row * channels;
-    for (int c = 0; c < channels; c += kVectorLanes<T>) {
-      const int lanes = channels - c < kVectorLanes<T> ? channels - c : kVectorLanes<T>;
-      Vector<T> best = {};
-      Integers<T> place = {};
-      for (int64_t pair = 0; pair < count; ++pair) {
-        const T* from = features + columns[begin + pair] * channels + c;
-        const Vector<T> value = lanes == kVectorLanes<T> ? load<T>(from) : load_some<T>(from, lanes);
-        // The first of equal values; NaN is larger than anything.
-        const Integers<T> better = pair == 0 ? ~Integers<T>{} : (value > best) | ((value != value) & (best == best));
-        best = where<T>(better, value, best);
-        place = (better & (Integers<T>{} + static_cast<Place>(pair))) | (~better & place);
-      }
-      for (int lane = 0; lane < lanes; ++lane) to[c + lane] = count ? columns[begin + place[lane]] : 0;
-    }
+    int c = 0;
+    for (; c + 4 * kLanes <= channels; c += 4 * kLanes)
+      largest_of_slots<T, 4>(columns + begin, count, features, channels, c, kLanes, to);
+    for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
+      largest_of_slots<T, 2>(columns + begin, count, features, channels, c, kLanes, to);
+    for (; c < channels; c += kLanes)
+      largest_of_slots<T, 1>(columns + begin, count, features, channels, c,
+                             channels - c < kLanes ? channels - c : kLanes, to);
   }
 }
 

@@ -25,9 +25,13 @@ bool all_below(const int64_t* values, int64_t count, int64_t limit, int num_thre
   const int64_t num_tasks = (count + kCheckedTogether - 1) / kCheckedTogether;
   parallel_for(num_threads, num_tasks, [&](int64_t task, int) {
     const int64_t end = std::min(count, (task + 1) * kCheckedTogether);
-    uint64_t largest = 0;
-    for (int64_t i = task * kCheckedTogether; i < end; ++i) largest = std::max(largest, static_cast<uint64_t>(values[i]));
-    if (end > task * kCheckedTogether && largest >= static_cast<uint64_t>(limit)) good = false;
+    // The highest bit of a value is set where it is negative, that of the difference where it is too large.
+    uint64_t bits = 0;
+    for (int64_t i = task * kCheckedTogether; i < end; ++i) {
+      const auto value = static_cast<uint64_t>(values[i]);
+      bits |= value | (static_cast<uint64_t>(limit) - 1 - value);
+    }
+    if (bits >> 63) good = false;
   });
   return good;
 }

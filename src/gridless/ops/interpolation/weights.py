@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from gridless import native
-from gridless.ops import pair_loop
 from gridless.ops.dtypes import widened
 from gridless.ops.registration import operator
 from gridless.ops.rows import pair_rows
@@ -35,7 +34,7 @@ def inverse_distance_weights(
         tensor([0.3333, 0.6667])
     """
     sources, queries = _in_one_dtype(source_positions, query_positions)
-    if not pair_loop.runs_on(sources):
+    if not native.runs_on(sources):
         return _weights(sources, queries, indices, offsets, power)
     weights = sources.new_empty(indices.shape[0])
     native.extension().inverse_distance_weights(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gridless import native
 from gridless.ops import pair_loop
 from gridless.ops.operands import check_operands
 from gridless.ops.registration import operator
@@ -17,7 +18,7 @@ _MAX_SLOT_CHANNELS = 2**20
 @operator("argmax_over_support")
 def _argmax_over_support(features: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
     """Source of the largest value of each row and channel [M, C]; 0 for empty rows."""
-    if pair_loop.runs_on(features):
+    if native.runs_on(features):
         return pair_loop.largest_of_rows(features, indices, offsets)
     largest = torch.zeros(offsets.numel() - 1, features.shape[1], dtype=torch.int64, device=indices.device)
     max_slots = max(1, _MAX_SLOT_CHANNELS // max(1, features.shape[1]))
