@@ -6,9 +6,11 @@ import importlib
 import os
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch  # before the kernels are loaded, so that its OpenMP threads are there to be shared
 from torch import Tensor
+from torch.utils.dlpack import to_dlpack
 
 from gridless.errors import UnsupportedError
 
@@ -36,6 +38,11 @@ def why_unavailable() -> str:
 def runs_on(values: Tensor) -> bool:
     """Whether the compiled kernels can take these values."""
     return values.device.type == "cpu" and not why_unavailable()
+
+
+def handed(tensor: Tensor | None) -> Any:
+    """A tensor as the kernels take it, several times as fast as if they were given the tensor; None stays."""
+    return None if tensor is None else to_dlpack(tensor)
 
 
 def choose(function: str, impl: str, *others: str) -> str:

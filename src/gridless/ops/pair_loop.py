@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gridless import native
+from gridless.native import handed
 from gridless.ops.dtypes import compute_dtype, widened
 from gridless.ops.workspace import Workspace
 
@@ -20,6 +21,7 @@ _BLOCK_NUMBERS = 2**19
 # Numbers of the gradients to features and weights that threads beside the first may have of their own, all together.
 _MOST_COPIED = 2**24
 
+_BYTES = torch.empty(0, dtype=torch.uint8)
 _workspace = Workspace()
 
 
@@ -28,7 +30,7 @@ def make_loop(dtype: torch.dtype, offsets: Tensor, columns: Tensor, num_columns:
     extension = native.extension()
     loop_class = extension.PairLoopFloat64 if dtype == torch.float64 else extension.PairLoopFloat32
     return loop_class(
-        offsets.detach().contiguous(), columns.detach().contiguous(), num_columns, width, channels,
+        handed(offsets.contiguous()), handed(columns.contiguous()), num_columns, width, channels,
         torch.get_num_threads(), _MOST_COPIED, native.instruction_set(),
     )  # fmt: skip
 
@@ -36,12 +38,12 @@ def make_loop(dtype: torch.dtype, offsets: Tensor, columns: Tensor, num_columns:
 def set_features(loop: Any, features: Tensor) -> None:
     """[num_columns, C]; bfloat16 is widened inside the loop, float16 here."""
     features = features.detach().contiguous()
-    loop.set_features(features.view(torch.int16) if features.dtype == torch.bfloat16 else widened(features))
+    loop.set_features(handed(features.view(torch.int16) if features.dtype == torch.bfloat16 else widened(features)))
 
 
 def start(loop: Any) -> None:
     """Give the loop its memory, which is kept from call to call."""
-    loop.start(_workspace.take("pair loop", (loop.workspace_bytes(),), torch.empty(0, dtype=torch.uint8)))
+    loop.start(handed(_workspace.take("pair loop", (loop.workspace_bytes(),), _BYTES)))
 
 
 def sum_over_rows(features: Tensor, weights: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def largest_of_rows(features: Tensor, indices: Tensor, offsets: Tensor) -> Tenso
     if places.numel():
         loop = make_loop(compute_dtype(features), offsets, indices, len(features), 1, features.shape[1])
         set_features(loop, widened(features))
-        loop.find_largest(places)
+        loop.find_largest(handed(places))
     return places
 
 
@@ -100,7 +102,7 @@ def _run(
     row_values = None if row_values is None else row_values.detach().contiguous()
     most_pairs = len(indices) if loop.sums_apart else _BLOCK_NUMBERS // channels
     bounds = loop.cut_into_blocks(max(1, len(offsets)), max(1, most_pairs))
-    loop.want(columns=columns, phi=grad_phi is not None)
+    loop.want(columns=handed(columns), phi=grad_phi is not None)
     start(loop)
     for first, last in itertools.pairwise(bounds):
         pairs = slice(int(offsets[first]), int(offsets[last]))
@@ -108,9 +110,9 @@ def _run(
         loop.run(
             first,
             last,
-            phi=phi[pairs],
-            grad_phi=None if grad_phi is None else grad_phi[pairs],
-            row_values=None if row_values is None else row_values[rows],
-            row_sums=None if row_sums is None else row_sums[rows],
+            phi=handed(phi[pairs]),
+            grad_phi=None if grad_phi is None else handed(grad_phi[pairs]),
+            row_values=None if row_values is None else handed(row_values[rows]),
+            row_sums=None if row_sums is None else handed(row_sums[rows]),
         )
     loop.finish()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
+from itertools import islice
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 from gridless.errors import UnsupportedError
@@ -53,7 +55,7 @@ class Operator(Generic[_Arguments, _Result]):
             return
         for value in values:
             for tensor in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+                if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
                     raise UnsupportedError(
                         f"{self.qualified_name} has no forward derivatives (torch.func.jvp, jacfwd); take gradients "
                         f"(torch.autograd.grad), which can be differentiated again"
@@ -65,8 +67,18 @@ class Operator(Generic[_Arguments, _Result]):
         return function
 
     def register_autograd(self, backward: Callable[..., Any], setup_context: Callable[..., Any]) -> None:
-        """Give it gradients, as ``torch.library.register_autograd``."""
-        torch.library.register_autograd(self.qualified_name, backward, setup_context=setup_context, lib=_library)
+        """Give it gradients, as ``torch.library.register_autograd``, which costs a call with lists 0.2 ms more."""
+        function = _autograd_function(self.overload, backward, setup_context)
+
+        def run(*arguments: Any) -> Any:
+            flat, lengths = _flattened(arguments)
+            if torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in flat):
+                output = function.apply(lengths, *flat)
+                return list(output) if isinstance(output, tuple) else output
+            with torch._C._AutoDispatchBelowAutograd():
+                return self.overload(*arguments)
+
+        _library.impl(self.qualified_name.split("::")[1], run, "Autograd")
 
 
 def operator(
@@ -74,6 +86,55 @@ def operator(
 ) -> Callable[[Callable[_Arguments, _Result]], Operator[_Arguments, _Result]]:
     """Decorate a function to make an :class:`Operator` of it."""
     return partial(Operator, name)
+
+
+def _flattened(arguments: Sequence[Any]) -> tuple[list[Any], list[int | None]]:
+    """Arguments with lists laid out one after the other, and the lists' lengths; None stands for what is no list."""
+    flat: list[Any] = []
+    lengths: list[int | None] = []
+    for argument in arguments:
+        if isinstance(argument, list):
+            flat += argument
+            lengths.append(len(argument))
+        else:
+            flat.append(argument)
+            lengths.append(None)
+    return flat, lengths
+
+
+def _nested(flat: Sequence[Any], lengths: Sequence[int | None]) -> tuple[Any, ...]:
+    """The reverse of ``_flattened``."""
+    values = iter(flat)
+    return tuple(next(values) if length is None else list(islice(values, length)) for length in lengths)
+
+
+def _autograd_function(
+    overload: Any, backward: Callable[..., Any], setup_context: Callable[..., Any]
+) -> type[torch.autograd.Function]:
+    """A function of ``_flattened`` arguments that is differentiated by ``backward``."""
+
+    class Differentiable(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, lengths: list[int | None], *flat: Any) -> Any:
+            arguments = _nested(flat, lengths)
+            with torch._C._AutoDispatchBelowAutograd():
+                output = overload(*arguments)
+            ctx.lengths, ctx.gives_list = lengths, isinstance(output, list)
+            setup_context(ctx, arguments, output)
+            return tuple(output) if ctx.gives_list else output
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+            needs = ctx.needs_input_grad
+            ctx.needs_input_grad = _nested(needs[1:], ctx.lengths)
+            try:
+                gradients = backward(ctx, list(grads) if ctx.gives_list else grads[0])
+            finally:
+                ctx.needs_input_grad = needs
+            return (None, *_flattened(gradients)[0])
+
+    Differentiable.__name__ = f"{overload._opname}_backward"
+    return Differentiable
 
 
 def _untraced(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -62,7 +62,7 @@ class BoundPairLoop {
     require(features.dtype() == nb::dtype<T>() || features.dtype() == nb::dtype<int16_t>(), "features of a wrong dtype");
     problem.feature_type = features.dtype() == nb::dtype<T>() ? FeatureType::same : FeatureType::bfloat16;
     problem.column_features = features.data();
-    kept_.push_back(nb::cast(features));
+    kept_.emplace_back(features);
   }
 
   // [H, padded C], zeros in the padding.
@@ -71,7 +71,7 @@ class BoundPairLoop {
     require(static_cast<int64_t>(weight.size()) == int64_t{problem.width} * problem.padded_channels,
             "depthwise weights must be [width, padded channels]");
     problem.depthwise = weight.data();
-    kept_.push_back(nb::cast(weight));
+    kept_.emplace_back(weight);
   }
 
   // [H, C, C_row]
@@ -81,7 +81,7 @@ class BoundPairLoop {
                 static_cast<int>(weight.shape(1)) == problem.channels && weight.shape(2) > 0,
             "weights must be [width, channels, row channels]");
     loop_.set_weight(weight.data(), static_cast<int>(weight.shape(2)));
-    kept_.push_back(nb::cast(weight));
+    kept_.emplace_back(weight);
   }
 
   void set_kernel(const std::string& activation, const std::vector<ConstArray<T>>& layers, AnyArray row_positions,
@@ -108,7 +108,7 @@ class BoundPairLoop {
       const int num_out = static_cast<int>(layers[index].shape(0));
       problem.layers[index] = {num_in, num_out, layers[index].data()};
       num_in = num_out;
-      kept_.push_back(nb::cast(layers[index]));
+      kept_.emplace_back(layers[index]);
     }
     require(num_in + 1 == problem.width, "the last layer and the constant must make up the width");
     problem.num_layers = static_cast<int>(layers.size());
@@ -116,8 +116,8 @@ class BoundPairLoop {
     problem.column_positions = column_positions.data();
     problem.double_positions = row_positions.dtype() == nb::dtype<double>();
     problem.sign = static_cast<T>(sign);
-    kept_.push_back(nb::cast(row_positions));
-    kept_.push_back(nb::cast(column_positions));
+    kept_.emplace_back(row_positions);
+    kept_.emplace_back(column_positions);
   }
 
   void set_window(const std::string& window, double parameter, ConstArray<T> extents, bool extents_of_rows) {
@@ -129,7 +129,7 @@ class BoundPairLoop {
             "one extent a row or column");
     problem.window_parameter = static_cast<T>(parameter);
     (extents_of_rows ? problem.row_extents : problem.column_extents) = extents.data();
-    kept_.push_back(nb::cast(extents));
+    kept_.emplace_back(extents);
   }
 
   bool sums_apart() const { return loop_.sums_apart(); }
@@ -160,7 +160,7 @@ class BoundPairLoop {
       require(static_cast<int64_t>(layers[index].size()) == int64_t{layer.num_out} * (layer.num_in + 1),
               "layer gradient must be [num_out, num_in + 1]");
       gradients_.layers.push_back(layers[index].data());
-      kept_.push_back(nb::cast(layers[index]));
+      kept_.emplace_back(layers[index]);
     }
     gradients_.columns = data_of(columns);
     gradients_.row_positions = data_of(row_positions);
@@ -172,14 +172,14 @@ class BoundPairLoop {
     gradients_.window = data_of(window);
     gradients_.phi = phi;
     for (const auto& array : {columns, row_positions, column_positions, row_extents, column_extents, weight, depthwise, window})
-      if (array) kept_.push_back(nb::cast(*array));
+      if (array) kept_.emplace_back(*array);
   }
 
   std::size_t workspace_bytes() const { return loop_.workspace_bytes(blocks_, gradients_); }
 
   void start(Bytes workspace) {
     require(workspace.size() >= workspace_bytes(), "the workspace is too small");
-    kept_.push_back(nb::cast(workspace));
+    kept_.emplace_back(workspace);
     loop_.start(blocks_, gradients_, workspace.data());
     started_ = true;
   }
@@ -231,7 +231,7 @@ class BoundPairLoop {
   }
 
   Index offsets_, columns_;
-  std::vector<nb::object> kept_;
+  std::vector<nb::ndarray<>> kept_;
   std::vector<int64_t> blocks_;
   PairGradients<T> gradients_;
   PairLoop<T> loop_;

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gridless import native
+from gridless.native import handed
 from gridless.ops import pair_loop
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.slots import Slots, add_rows, phi_and_pull_back
@@ -118,13 +119,12 @@ class _Sweep:
                 self.offsets, self.columns = offsets, indices
                 if self.order is not None:
                     self.offsets, self.columns = torch.empty_like(offsets), torch.empty_like(indices)
-                    extension.reorder_rows(
-                        offsets, indices, self.order, self.offsets, self.columns, torch.get_num_threads()
-                    )
+                    arrays = [handed(rows) for rows in (offsets, indices, self.order, self.offsets, self.columns)]
+                    extension.reorder_rows(*arrays, torch.get_num_threads())
             else:
                 self.order, self.pairs = None, torch.empty_like(indices)
                 self.offsets = torch.empty(num_sources + 1, dtype=torch.int64)
-                extension.transpose_rows(indices, num_sources, self.pairs, self.offsets)
+                extension.transpose_rows(handed(indices), num_sources, handed(self.pairs), handed(self.offsets))
                 self.columns = pair_rows(offsets, indices.numel())[self.pairs]
             self.loop = pair_loop.make_loop(
                 self.dtype, self.offsets, self.columns, num_columns, self.width, self.channels
@@ -136,9 +136,9 @@ class _Sweep:
         if problem.depthwise:
             weight = problem.weight.detach().to(self.dtype)
             padding = self.loop.padded_channels - self.channels
-            self.loop.set_depthwise(torch.nn.functional.pad(weight, (0, padding)).contiguous())
+            self.loop.set_depthwise(handed(torch.nn.functional.pad(weight, (0, padding)).contiguous()))
         else:
-            self.loop.set_weight(problem.weight_from_columns(self.rows_are_queries, self.dtype).detach())
+            self.loop.set_weight(handed(problem.weight_from_columns(self.rows_are_queries, self.dtype).detach()))
 
     def blocks(
         self,
@@ -172,7 +172,11 @@ class _Sweep:
                 wanted["window"] = totals["window.0"].view(1)
             if any(name.startswith("basis.") for name in behind_phi):
                 layers = [torch.empty_like(layer) for layer in self.layers]
-        self.loop.want(**wanted, layers=layers, phi=bool(behind_phi) and not self.fused)
+        self.loop.want(
+            **{name: handed(tensor) for name, tensor in wanted.items()},
+            layers=[handed(layer) for layer in layers],
+            phi=bool(behind_phi) and not self.fused,
+        )
         pair_loop.start(self.loop)
         for first, last in itertools.pairwise(bounds):
             yield _Block(self, first, last, totals, [] if self.fused else behind_phi)
@@ -195,7 +199,7 @@ class _Sweep:
         if int((first - second).abs().median()) * row_bytes <= _CACHE_BYTES // 16:
             return None
         order = torch.empty(num_rows, dtype=torch.int64)
-        native.extension().order_along_curve(_positions(self.problem)[1], order)
+        native.extension().order_along_curve(handed(_positions(self.problem)[1]), handed(order))
         return order
 
     def _set_kernel(self) -> None:
@@ -208,15 +212,17 @@ class _Sweep:
         ]
         source_positions, query_positions = _positions(problem)
         activation = _FUSED_ACTIVATIONS[kernel.basis]
+        layers = [handed(layer) for layer in self.layers]
+        sources, queries = handed(source_positions), handed(self._in_order(query_positions))
         if self.rows_are_queries:
-            self.loop.set_kernel(activation, self.layers, self._in_order(query_positions), source_positions, 1)
+            self.loop.set_kernel(activation, layers, queries, sources, 1)
         else:
-            self.loop.set_kernel(activation, self.layers, source_positions, query_positions, -1)
+            self.loop.set_kernel(activation, layers, sources, queries, -1)
         if kernel.window != NO_WINDOW:
             assert problem.extents is not None
             parameter = float(kernel.window_parameters[0]) if kernel.window_parameters else 0.0
             extents = self._in_order(problem.extents.detach().to(self.dtype).contiguous())
-            self.loop.set_window(kernel.window, parameter, extents, self.rows_are_queries)
+            self.loop.set_window(kernel.window, parameter, handed(extents), self.rows_are_queries)
 
     def _in_order(self, values: Tensor) -> Tensor:
         """One value a row, in the order in which rows are visited."""
@@ -260,7 +266,7 @@ class _Block:
     def run(self, row_values: Tensor | None = None, row_sums: Tensor | None = None) -> None:
         """The pairs of this block, with φ and its gradient by torch where the compiled loop does not know the basis."""
         sweep = self.sweep
-        arrays = {"row_values": row_values, "row_sums": row_sums}
+        arrays = {"row_values": handed(row_values), "row_sums": handed(row_sums)}
         if sweep.fused:
             sweep.loop.run(self.first_row, self.last_row, **arrays)
             return
@@ -268,6 +274,6 @@ class _Block:
         phi, pull_back = phi_and_pull_back(sweep.problem, slots, self._behind_phi)
         phi = phi.detach().contiguous()
         grad_phi = torch.empty_like(phi) if self._behind_phi else None
-        sweep.loop.run(self.first_row, self.last_row, phi=phi, grad_phi=grad_phi, **arrays)
+        sweep.loop.run(self.first_row, self.last_row, phi=handed(phi), grad_phi=handed(grad_phi), **arrays)
         if grad_phi is not None:
             add_rows(self._totals, pull_back(grad_phi), slots, sweep.problem.kernel.basis)

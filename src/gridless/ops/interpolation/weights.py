@@ -37,10 +37,8 @@ def inverse_distance_weights(
     if not native.runs_on(sources):
         return _weights(sources, queries, indices, offsets, power)
     weights = sources.new_empty(indices.shape[0])
-    native.extension().inverse_distance_weights(
-        sources.contiguous(), queries.contiguous(), indices.contiguous(), offsets.contiguous(), power, weights,
-        torch.get_num_threads(),
-    )  # fmt: skip
+    arrays = [native.handed(tensor.contiguous()) for tensor in (sources, queries, indices, offsets)]
+    native.extension().inverse_distance_weights(*arrays, power, native.handed(weights), torch.get_num_threads())
     return weights
 
 
