@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gridless import native
+from gridless.native import handed
 from gridless.neighbors.neighborhoods import Neighborhoods
 
 
@@ -20,8 +21,9 @@ class SearchTrees:
             begins = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         self._largest_cloud = int(begins.diff().max()) if len(begins) > 1 else 0
         self._tree = native.extension().SearchTree(
-            native.readable_positions(source), order, begins, torch.get_num_threads(), native.instruction_set()
-        )
+            handed(native.readable_positions(source)), handed(order), handed(begins), torch.get_num_threads(),
+            native.instruction_set(),
+        )  # fmt: skip
 
     def search(self, query: Tensor, k: int | None, radius: float | None, batch: Tensor | None) -> Neighborhoods:
         """Sources of each query by (‖x − y‖², index), at most k and none with ‖x − y‖² > radius²."""
@@ -36,19 +38,21 @@ class SearchTrees:
         if k == 0:
             return Neighborhoods.from_counts(counts[:0], counts)
         indices = torch.empty(len(query) * k, dtype=torch.int64)
-        self._tree.knn(query, clouds, k, indices, counts, torch.get_num_threads())
+        self._tree.knn(handed(query), handed(clouds), k, handed(indices), handed(counts), torch.get_num_threads())
+        if clouds is None:  # one cloud, which has k points
+            return Neighborhoods(indices, torch.arange(0, len(indices) + 1, k))
         rows = Neighborhoods.from_counts(indices, counts)
         if int(rows.offsets[-1]) == len(indices):
             return rows
         return Neighborhoods(indices.view(-1, k)[torch.arange(k) < counts[:, None]], rows.offsets)
 
     def _within_radius(self, query: Tensor, clouds: Tensor | None, radius: float, most: int) -> Neighborhoods:
-        found = self._tree.within_radius(query, clouds, radius, most, torch.get_num_threads())
+        found = self._tree.within_radius(handed(query), handed(clouds), radius, most, torch.get_num_threads())
         counts = torch.empty(len(query), dtype=torch.int64)
-        found.write_counts(counts)
+        found.write_counts(handed(counts))
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         indices = torch.empty(int(offsets[-1]), dtype=torch.int64)
-        found.write(offsets, indices, torch.get_num_threads())
+        found.write(handed(offsets), handed(indices), torch.get_num_threads())
         return Neighborhoods(indices, offsets)
 
     def _clouds_of(self, batch: Tensor | None) -> Tensor | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gridless import native
+from gridless.native import handed
 
 
 def kept_points(
@@ -17,9 +18,9 @@ def kept_points(
 ) -> Tensor | None:
     """As :func:`gridless.subsample.reference.kept_points`."""
     kept_of = torch.empty(len(positions), dtype=torch.int64)
-    clouds = None if batch is None else batch.contiguous()
+    clouds = None if batch is None else handed(batch.contiguous())
     near = native.extension().voxel_grid(
-        native.readable_positions(positions), edges, corner, clouds, kept_of, torch.get_num_threads()
+        handed(native.readable_positions(positions)), edges, corner, clouds, handed(kept_of), torch.get_num_threads()
     )
     return kept_of if near else None
 
@@ -31,6 +32,7 @@ def farthest_points(
     begins, chosen_begins = (torch.tensor([0, *accumulate(lengths)]) for lengths in (counts, wanted))
     chosen = torch.empty(sum(wanted), dtype=torch.int64)
     native.extension().farthest(
-        native.readable_positions(positions), order, begins, chosen_begins, start, chosen, torch.get_num_threads()
-    )
+        handed(native.readable_positions(positions)), handed(order), handed(begins), handed(chosen_begins), start,
+        handed(chosen), torch.get_num_threads(),
+    )  # fmt: skip
     return chosen
