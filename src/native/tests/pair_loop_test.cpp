@@ -146,6 +146,67 @@ void compare_with_plain_loops(InstructionSet instruction_set, bool apart, const 
   expect_close(positions, wanted_positions, "positions");
 }
 
+// Weighted sums over rows and over columns, inner products of pairs and largest features; threads have sums of their own
+// or share them.
+void compare_sums(InstructionSet instruction_set, bool apart, const std::vector<int64_t>& counts, int64_t num_columns,
+                  int channels) {
+  std::mt19937 generator(11);
+  std::vector<int64_t> offsets{0}, columns;
+  for (int64_t count : counts) offsets.push_back(offsets.back() + count);
+  std::uniform_int_distribution<int64_t> any_column(0, num_columns - 1);
+  for (int64_t slot = 0; slot < offsets.back(); ++slot) columns.push_back(any_column(generator));
+  const std::size_t num_rows = counts.size(), width = static_cast<std::size_t>(channels);
+  const auto features = random_numbers(generator, static_cast<std::size_t>(num_columns) * width);
+  const auto row_values = random_numbers(generator, num_rows * width);
+  const auto weights = random_numbers(generator, columns.size());
+
+  std::vector<double> wanted_sums(num_rows * width), wanted_columns(features.size()), wanted_dots(columns.size());
+  std::vector<double> wanted_places(num_rows * width);
+  for (std::size_t row = 0; row < num_rows; ++row) {
+    for (auto slot = static_cast<std::size_t>(offsets[row]); slot < static_cast<std::size_t>(offsets[row + 1]); ++slot) {
+      const auto column = static_cast<std::size_t>(columns[slot]);
+      for (std::size_t c = 0; c < width; ++c) {
+        wanted_sums[row * width + c] += weights[slot] * features[column * width + c];
+        wanted_columns[column * width + c] += weights[slot] * row_values[row * width + c];
+        wanted_dots[slot] += row_values[row * width + c] * features[column * width + c];
+        double& place = wanted_places[row * width + c];
+        const auto best = static_cast<std::size_t>(place);
+        if (slot == static_cast<std::size_t>(offsets[row]) || features[column * width + c] > features[best * width + c])
+          place = static_cast<double>(column);
+      }
+    }
+  }
+
+  PairLoop<double> loop(offsets.data(), static_cast<int64_t>(num_rows), columns.data(), offsets.back(), num_columns, 1,
+                        channels, kThreads, apart ? kMostCopied : -1, instruction_set);
+  loop.problem().column_features = features.data();
+  std::vector<double> sums(wanted_sums.size()), column_sums(wanted_columns.size()), dots(wanted_dots.size());
+  PairGradients<double> gradients;
+  gradients.columns = column_sums.data();
+  gradients.phi = true;
+  const auto blocks = loop.cut_into_blocks(100, 500);
+  std::vector<char> workspace(loop.workspace_bytes(blocks, gradients));
+  loop.start(blocks, gradients, workspace.data());
+  for (std::size_t index = 0; index + 1 < blocks.size(); ++index) {
+    PairBlock<double> block;
+    block.first_row = blocks[index];
+    block.last_row = blocks[index + 1];
+    const auto first_row = static_cast<std::size_t>(block.first_row);
+    block.phi = weights.data() + offsets[first_row];
+    block.grad_phi = dots.data() + offsets[first_row];
+    block.row_values = row_values.data() + first_row * width;
+    block.row_sums = sums.data() + first_row * width;
+    loop.run(block);
+  }
+  loop.finish();
+  std::vector<int64_t> places(num_rows * width);
+  loop.find_largest(places.data());
+  expect_close(sums, wanted_sums, "weighted sums");
+  expect_close(column_sums, wanted_columns, "weighted sums over columns");
+  expect_close(dots, wanted_dots, "inner products");
+  expect_close({places.begin(), places.end()}, wanted_places, "largest");
+}
+
 void refuse_bad_indices() {
   const std::vector<int64_t> offsets{0, 2}, beyond{0, 3}, good{0, 2}, negative{0, -1}, large{0, 3};
   const auto raises = [](const std::vector<int64_t>& rows, const std::vector<int64_t>& columns) {
@@ -170,6 +231,11 @@ int main() {
       compare_with_plain_loops(instruction_set, apart, std::vector<int64_t>(700, 16), 300, 24, 40, 17, 3);
       compare_with_plain_loops(instruction_set, apart, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, 67, 3, 5, 2);
       compare_with_plain_loops(instruction_set, apart, {3, 0, 2}, 1, 1, 1, 1, 1);
+      compare_with_plain_loops(instruction_set, apart, std::vector<int64_t>(90, 16), 50, 8, 8, 70, 3);
+      for (int channels : {1, 3, 8, 40, 67}) {
+        compare_sums(instruction_set, apart, std::vector<int64_t>(700, 3), 300, channels);
+        compare_sums(instruction_set, apart, {0, 1, 7, 5000, 0, 64, 65, 1, 0}, 40, channels);
+      }
     }
   }
   refuse_bad_indices();

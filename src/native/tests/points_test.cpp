@@ -1,7 +1,8 @@
-// Search and subsampling against plain loops over points, without Python, so that sanitizers can watch them, and with
-// every allocation failing in turn: `make sanitize`.
+// Search, subsampling and weights of interpolation against plain loops over points, without Python, so that sanitizers
+// can watch them, and with every allocation failing in turn: `make sanitize`.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "interpolation/inverse_distance.hpp"
 #include "search/tree.hpp"
 #include "subsample/farthest.hpp"
 #include "subsample/voxel_grid.hpp"
@@ -226,6 +228,51 @@ void search_where_there_is_nothing() {
   }
 }
 
+template <class T>
+void compare_interpolation(int dim) {
+  const Points<T> sources({500}, dim, 1000), queries({9000}, dim, 1000);
+  const int64_t num_queries = queries.count();
+  std::vector<int64_t> offsets{0}, indices;
+  for (int64_t query = 0; query < num_queries; ++query) {
+    for (int64_t pair = 0; pair < query % 5; ++pair) indices.push_back((query * 7 + pair * 13) % sources.count());
+    offsets.push_back(static_cast<int64_t>(indices.size()));
+  }
+  std::vector<T> weights(indices.size());
+  const auto weigh = [&](double power) {
+    return inverse_distance_weights(sources.array(), queries.array(), dim, indices.data(), offsets.data(), power,
+                                    weights.data(), kThreads);
+  };
+  for (double power : {1.0, 2.0}) {
+    bool equal = weigh(power);
+    for (int64_t query = 0; query < num_queries; ++query) {
+      std::vector<double> wanted;
+      double total = 0;
+      bool on_source = false;
+      for (int64_t pair = offsets[at(query)]; pair < offsets[at(query + 1)]; ++pair) {
+        double squared = 0;
+        for (int d = 0; d < dim; ++d) {
+          const double offset = static_cast<double>(queries.positions[at(query * dim + d)]) -
+                                static_cast<double>(sources.positions[at(indices[at(pair)] * dim + d)]);
+          squared += offset * offset;
+        }
+        on_source = on_source || squared == 0;
+        wanted.push_back(std::pow(squared, -power / 2));
+        total += wanted.back();
+      }
+      if (on_source) continue;  // the tests in Python have these
+      for (size_t pair = 0; pair < wanted.size(); ++pair) {
+        const auto got = static_cast<double>(weights[at(offsets[at(query)]) + pair]);
+        equal = equal && std::abs(got - wanted[pair] / total) < (sizeof(T) == 4 ? 1e-4 : 1e-12);
+      }
+    }
+    expect(equal, "weights of an interpolation", num_queries, dim);
+  }
+  for (int64_t outside : {int64_t{-1}, sources.count()}) {
+    indices[100] = outside;
+    expect(!weigh(2.0), "an index outside", num_queries, dim);
+  }
+}
+
 void refuse_distant_voxels() {
   const std::vector<double> positions{0.0, 1e300, 2.0}, edge{1e-6}, origin{0.0};
   std::vector<int64_t> kept_of(3);
@@ -283,6 +330,10 @@ int main() {
         compare_all<double>(sizes, dim, distinct);
       }
     }
+  }
+  for (int dim : {1, 3, 5}) {
+    compare_interpolation<float>(dim);
+    compare_interpolation<double>(dim);
   }
   search_where_there_is_nothing();
   refuse_distant_voxels();
