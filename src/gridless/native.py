@@ -1,4 +1,4 @@
-"""The compiled kernels: whether they are there, and what they run on."""
+"""The compiled kernels: whether they are there, what they run on, and how they are given tensors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def choose(function: str, impl: str, *others: str) -> str:
 
 def readable_positions(positions: Tensor) -> Tensor:
     """What the kernels take: [N, D], side by side in float32 or float64."""
-    return positions.to(torch.promote_types(positions.dtype, torch.float32)).contiguous()
+    return positions.to(torch.promote_types(positions.dtype, torch.float32)).resolve_neg().contiguous()
 
 
 @cache

@@ -1,4 +1,4 @@
-// Arguments that the bindings of search and subsampling share, and their checks.
+// Arguments that the bindings of points share, and their checks.
 #pragma once
 
 #include <nanobind/ndarray.h>

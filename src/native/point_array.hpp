@@ -1,4 +1,4 @@
-// Positions as all kernels of search and subsampling take them.
+// Positions as all kernels of points take them.
 #pragma once
 
 #include <cstdint>

@@ -178,6 +178,20 @@ def test_every_instruction_set_finds_the_same_rows(dim, dtype, instruction_set, 
         assert torch.equal(found.indices, rows.indices), k
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_points_whose_squared_distances_overflow_are_nobodys_neighbors(fast_impl, batched):
+    positions = torch.tensor([[0.0], [1.0], [1e200], [2.0]], dtype=torch.float64)
+    batch = torch.zeros(4, dtype=torch.int64) if batched else None
+    rows = knn(positions, positions, 2, batch, batch, impl=fast_impl)
+    assert [part.tolist() for part in rows.indices.split(rows.counts().tolist())] == [[0, 1], [1, 0], [2], [3, 1]]
+
+
+def test_the_sign_of_a_view_is_seen(fast_impl):
+    positions = torch.tensor([[1.0], [-2.0], [5.0]])
+    negated = torch._neg_view(positions)
+    assert knn(negated, positions, 1, impl=fast_impl).indices.tolist() == [1, 0, 1]
+
+
 @pytest.mark.parametrize("num_points", [1, 15, 16, 17, 33, 100])
 def test_every_size_of_tree_finds_all_points(num_points, fast_impl):
     points = torch.randn(num_points, 3, generator=torch.Generator().manual_seed(num_points))

@@ -150,3 +150,16 @@ def test_sources_that_are_not_there(index):
     indices[3] = index
     with pytest.raises(IndexError, match=r"indices must lie in \[0, 5\)"):
         interpolate(features, sources, queries, indices, OFFSETS)
+
+
+@pytest.mark.parametrize("unit", [1.2e-19, 2e-19])
+def test_gradients_where_inverse_squares_overflow(unit):
+    features, sources, queries = (tensor.detach().float() for tensor in random_inputs())
+    positions = [(tensor * unit).requires_grad_() for tensor in (sources, queries)]
+    out = interpolate(features, *positions, INDICES, OFFSETS, 8.0)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(out.sum(), positions))
+
+
+def test_power_has_no_gradient():
+    with pytest.raises(TypeError, match="power is a number"):
+        interpolate(*random_inputs(), INDICES, OFFSETS, torch.tensor(2.0, requires_grad=True))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -51,3 +52,72 @@ def test_forward_derivatives_are_refused_rather_than_zero():
         torch.func.jvp(lambda values: layer(values, points, points, rows), (features,), (torch.ones(20, 2),))
     with pytest.raises(UnsupportedError, match="no forward derivatives"):
         torch.func.jacfwd(lambda values: pool(values, rows.indices, rows.offsets, "mean"))(features)
+
+
+def test_gradients_by_torch_func():
+    points = torch.rand(20, 3)
+    layer, rows = gl.nn.ContinuousConv(2, 4, dim=3), gl.knn(points, points, 4)
+    features, parameters = torch.rand(20, 2), dict(layer.named_parameters())
+
+    def loss(parameters, features):
+        out = torch.func.functional_call(layer, parameters, (features, points, points, rows))
+        return pool(out, rows.indices, rows.offsets, "mean").square().sum()
+
+    gradients, of_features = torch.func.grad(loss, argnums=(0, 1))(parameters, features)
+    features.requires_grad_()
+    expected = torch.autograd.grad(loss(parameters, features), [*parameters.values(), features])
+    for got, wanted in zip([*gradients.values(), of_features], expected, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_one_graph_differentiated_by_several_threads():
+    points = torch.rand(200, 3)
+    layer, rows = gl.nn.ContinuousConv(4, 4, dim=3), gl.knn(points, points, 8)
+    out = layer(torch.rand(200, 4), points, points, rows)
+    expected = torch.autograd.grad(out.sum(), layer.weight, retain_graph=True)[0]
+    equal = []
+
+    def differentiate():
+        for _ in range(30):
+            equal.append(torch.equal(torch.autograd.grad(out.sum(), layer.weight, retain_graph=True)[0], expected))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=differentiate) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert equal == [True] * 120
+
+
+def test_nodes_of_the_graph_are_named_after_their_operator():
+    features = torch.rand(4, 2, requires_grad=True)
+    out = pool(features, torch.arange(4), torch.tensor([0, 4]), "mean")
+    assert out.grad_fn.name() == "gridless_weighted_sumBackward"
+
+
+def test_operators_with_gradients_take_no_defaults():
+    @operator("with_a_default")
+    def scaled(values: torch.Tensor, factor: float = 2.0) -> torch.Tensor:
+        """Values times a factor."""
+        return values * factor
+
+    with pytest.raises(UnsupportedError, match="without defaults"):
+        scaled.register_autograd(lambda ctx, grad: (grad, None), setup_context=lambda ctx, inputs, output: None)
+
+
+DEVICE = """
+import torch, gridless as gl
+with torch.device("meta"):
+    gl.nn.ContinuousConv
+from gridless.ops.pooling import pool
+assert pool(torch.ones(4, 2), torch.arange(4), torch.tensor([0, 4]), "mean").tolist() == [[1.0, 1.0]]
+"""
+
+
+def test_the_default_device_at_the_first_import_does_not_matter():
+    assert subprocess.run([sys.executable, "-c", DEVICE], check=False).returncode == 0

@@ -115,3 +115,8 @@ def test_compiled_sums_equal_those_of_torch(channels, apart, monkeypatch):
     monkeypatch.setattr(native, "runs_on", lambda values: False)
     for call, got in zip(calls, compiled, strict=True):
         torch.testing.assert_close(got, call(), rtol=1e-4, atol=1e-5)
+
+
+def test_sums_of_long_rows_keep_their_digits():
+    indices, offsets = torch.arange(2**25) % 4, torch.tensor([0, 2**25])
+    assert weighted_sum(torch.ones(4, 1), torch.ones(2**25), indices, offsets).item() == 2**25

@@ -162,7 +162,8 @@ def _squared_distances(
 ) -> NDArray[np.float64]:
     """Sum over the axes, first to last, as the reference adds them: equal bits, hence equal ties."""
     squared = np.zeros(len(rows))
-    for axis in range(query.shape[1]):
-        difference = query[rows, axis] - source[found, axis]
-        squared += difference * difference
+    with np.errstate(over="ignore"):  # what is infinitely far is nobody's neighbor
+        for axis in range(query.shape[1]):
+            difference = query[rows, axis] - source[found, axis]
+            squared += difference * difference
     return squared

@@ -39,12 +39,10 @@ class SearchTrees:
             return Neighborhoods.from_counts(counts[:0], counts)
         indices = torch.empty(len(query) * k, dtype=torch.int64)
         self._tree.knn(handed(query), handed(clouds), k, handed(indices), handed(counts), torch.get_num_threads())
-        if clouds is None:  # one cloud, which has k points
+        if int(counts.sum()) == len(indices):
             return Neighborhoods(indices, torch.arange(0, len(indices) + 1, k))
-        rows = Neighborhoods.from_counts(indices, counts)
-        if int(rows.offsets[-1]) == len(indices):
-            return rows
-        return Neighborhoods(indices.view(-1, k)[torch.arange(k) < counts[:, None]], rows.offsets)
+        # Smaller clouds, or points so far away that their squared distances overflow.
+        return Neighborhoods.from_counts(indices.view(-1, k)[torch.arange(k) < counts[:, None]], counts)
 
     def _within_radius(self, query: Tensor, clouds: Tensor | None, radius: float, most: int) -> Neighborhoods:
         found = self._tree.within_radius(handed(query), handed(clouds), radius, most, torch.get_num_threads())

@@ -21,7 +21,7 @@ _BLOCK_NUMBERS = 2**19
 # Numbers of the gradients to features and weights that threads beside the first may have of their own, all together.
 _MOST_COPIED = 2**24
 
-_BYTES = torch.empty(0, dtype=torch.uint8)
+_BYTES = torch.empty(0, dtype=torch.uint8, device="cpu")  # whatever device is the default at the first import
 _workspace = Workspace()
 
 

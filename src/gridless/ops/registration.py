@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from itertools import islice
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -42,10 +42,14 @@ class Operator(Generic[_Arguments, _Result]):
         _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
         _library.impl(name, _untraced(function), "CompositeExplicitAutograd")
         self.overload = getattr(getattr(torch.ops, _NAMESPACE), name).default
+        self._function: type[torch.autograd.Function] | None = None
 
     def __call__(self, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
         if not torch.compiler.is_compiling():
             self._refuse_tangents(*arguments, *options.values())
+            if self._function is not None and torch._C._are_functorch_transforms_active():
+                # torch.func.grad has to meet the function before the dispatcher does.
+                return cast(_Result, _applied(self._function, arguments))
         result: _Result = self.overload(*arguments, **options)
         return result
 
@@ -67,18 +71,31 @@ class Operator(Generic[_Arguments, _Result]):
         return function
 
     def register_autograd(self, backward: Callable[..., Any], setup_context: Callable[..., Any]) -> None:
-        """Give it gradients, as ``torch.library.register_autograd``, which costs a call with lists 0.2 ms more."""
-        function = _autograd_function(self.overload, backward, setup_context)
+        """Give it gradients, as ``torch.library.register_autograd``, which costs a call with lists 0.2 ms more.
+
+        Which arguments need a gradient, ``backward`` learns from :func:`needs_of_arguments`.
+
+        Raises:
+            UnsupportedError: an argument has a default or a keyword only.
+        """
+        if any(argument.has_default_value() or argument.kwarg_only for argument in self.overload._schema.arguments):
+            raise UnsupportedError(f"{self.qualified_name}: arguments must be positional and without defaults")
+        self._function = function = _autograd_function(self.overload, backward, setup_context)
 
         def run(*arguments: Any) -> Any:
-            flat, lengths = _flattened(arguments)
-            if torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in flat):
-                output = function.apply(lengths, *flat)
-                return list(output) if isinstance(output, tuple) else output
+            if torch.is_grad_enabled() and any(
+                isinstance(value, Tensor) and value.requires_grad for value in _flattened(arguments)[0]
+            ):
+                return _applied(function, arguments)
             with torch._C._AutoDispatchBelowAutograd():
                 return self.overload(*arguments)
 
         _library.impl(self.qualified_name.split("::")[1], run, "Autograd")
+
+
+def needs_of_arguments(ctx: Any) -> tuple[Any, ...]:
+    """For each argument of an operator whether it needs a gradient; for a list, a list of that."""
+    return _nested(ctx.needs_input_grad, ctx.lengths)
 
 
 def operator(
@@ -108,33 +125,37 @@ def _nested(flat: Sequence[Any], lengths: Sequence[int | None]) -> tuple[Any, ..
     return tuple(next(values) if length is None else list(islice(values, length)) for length in lengths)
 
 
+def _applied(function: type[torch.autograd.Function], arguments: Sequence[Any]) -> Any:
+    """What the operator of ``_autograd_function`` gives, recorded for its gradients."""
+    flat, lengths = _flattened(arguments)
+    output = function.apply(*flat, lengths)
+    return list(output) if isinstance(output, tuple) else output
+
+
 def _autograd_function(
     overload: Any, backward: Callable[..., Any], setup_context: Callable[..., Any]
 ) -> type[torch.autograd.Function]:
-    """A function of ``_flattened`` arguments that is differentiated by ``backward``."""
+    """A function of ``_flattened`` arguments and their lengths that is differentiated by ``backward``."""
 
-    class Differentiable(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, lengths: list[int | None], *flat: Any) -> Any:
-            arguments = _nested(flat, lengths)
-            with torch._C._AutoDispatchBelowAutograd():
-                output = overload(*arguments)
-            ctx.lengths, ctx.gives_list = lengths, isinstance(output, list)
-            setup_context(ctx, arguments, output)
-            return tuple(output) if ctx.gives_list else output
+    def forward(*inputs: Any) -> Any:
+        *flat, lengths = inputs
+        with torch._C._AutoDispatchBelowAutograd():
+            output = overload(*_nested(flat, lengths))
+        return tuple(output) if isinstance(output, list) else output
 
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-            needs = ctx.needs_input_grad
-            ctx.needs_input_grad = _nested(needs[1:], ctx.lengths)
-            try:
-                gradients = backward(ctx, list(grads) if ctx.gives_list else grads[0])
-            finally:
-                ctx.needs_input_grad = needs
-            return (None, *_flattened(gradients)[0])
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *flat, ctx.lengths = inputs
+        ctx.gives_list = isinstance(output, tuple)
+        setup_context(ctx, _nested(flat, ctx.lengths), output)
 
-    Differentiable.__name__ = f"{overload._opname}_backward"
-    return Differentiable
+    def differentiate(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        gradients = backward(ctx, list(grads) if ctx.gives_list else grads[0])
+        return (*_flattened(gradients)[0], None)
+
+    methods = {"forward": forward, "setup_context": keep, "backward": differentiate}
+    methods = {name: staticmethod(method) for name, method in methods.items()}
+    # Made by a call, since torch names the nodes of the graph after the class when it is made.
+    return type(f"gridless_{overload._schema.name.split('::')[1]}", (torch.autograd.Function,), methods)
 
 
 def _untraced(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from gridless import native
 from gridless.ops import pair_loop
-from gridless.ops.registration import operator
+from gridless.ops.registration import needs_of_arguments, operator
 from gridless.ops.rows import pair_rows, row_blocks, transposed_rows
 
 _MAX_SLOT_CHANNELS = 2**20
@@ -100,7 +100,7 @@ def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     features, weights, indices, offsets = ctx.saved_tensors
-    needs_features, needs_weights, *_ = ctx.needs_input_grad
+    needs_features, needs_weights, *_ = needs_of_arguments(ctx)
     # The scatter sorts all pairs: not worth doing for a gradient that nobody wants.
     grad_features = weighted_scatter(grad, weights, indices, offsets, features.shape[0]) if needs_features else None
     grad_weights = pair_dots(grad, features, indices, offsets).to(weights.dtype) if needs_weights else None

@@ -173,8 +173,8 @@ int64_t scratch_numbers(const PairProblem<T>& problem) {
   int64_t rows = 2 * problem.width + 3 * (widest_layer(problem) + 1) + 12 + problem.dim + 2;
   for (int layer = 0; layer < problem.num_layers; ++layer) rows += 2 * problem.layers[layer].num_out + 1;
   const int64_t padded = problem.padded_channels;
-  return num_lane_sums(problem) * kMostVectorLanes + rows * kTileRow + 2 * kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
-         64 * kMostVectorLanes;
+  return rows * kTileRow + 2 * kTileSlots * padded + padded * kTileRow + 2 * panel_numbers(problem) + 2 * padded +
+         (num_lane_sums(problem) + 64) * kMostVectorLanes;
 }
 
 // The same functions for each instruction set.

@@ -9,6 +9,8 @@
 namespace gridless {
 namespace GRIDLESS_INSTRUCTION_SET {
 
+constexpr int64_t kSlotsTogether = 256;  // a sum of more numbers, one after the other, loses digits
+
 // Channels c … c + VECTORS vectors of one row's sum; the last vector has `tail` lanes.
 template <class T, int VECTORS>
 GRIDLESS_INLINE void sum_slots(const PairProblem<T>& problem, const T* phi, int64_t begin, int64_t end, int c, int tail,
@@ -16,12 +18,18 @@ GRIDLESS_INLINE void sum_slots(const PairProblem<T>& problem, const T* phi, int6
   constexpr int kLanes = kVectorLanes<T>, kLast = VECTORS - 1;
   const T* features = static_cast<const T*>(problem.column_features) + c;
   Vector<T> sums[VECTORS] = {};
-  for (int64_t slot = begin; slot < end; ++slot) {
-    const T* from = features + problem.columns[slot] * problem.channels;
-    const T scale = phi[slot - begin];
+  for (int64_t first = begin; first < end; first += kSlotsTogether) {
+    const int64_t last = end - first < kSlotsTogether ? end : first + kSlotsTogether;
+    Vector<T> part[VECTORS] = {};
+    for (int64_t slot = first; slot < last; ++slot) {
+      const T* from = features + problem.columns[slot] * problem.channels;
+      const T scale = phi[slot - begin];
 #pragma GCC unroll 4
-    for (int v = 0; v < kLast; ++v) sums[v] += scale * load<T>(from + v * kLanes);
-    sums[kLast] += scale * (tail == kLanes ? load<T>(from + kLast * kLanes) : load_some<T>(from + kLast * kLanes, tail));
+      for (int v = 0; v < kLast; ++v) part[v] += scale * load<T>(from + v * kLanes);
+      part[kLast] += scale * (tail == kLanes ? load<T>(from + kLast * kLanes) : load_some<T>(from + kLast * kLanes, tail));
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < VECTORS; ++v) sums[v] += part[v];
   }
 #pragma GCC unroll 4
   for (int v = 0; v < kLast; ++v) store<T>(row_sums + c + v * kLanes, sums[v]);

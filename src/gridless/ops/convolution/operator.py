@@ -19,7 +19,7 @@ from gridless.ops.convolution.kernel import Kernel
 from gridless.ops.convolution.problem import Problem
 from gridless.ops.convolution.second_order import differentiate_backward, differentiate_backward_again
 from gridless.ops.dtypes import compute_dtype
-from gridless.ops.registration import operator
+from gridless.ops.registration import needs_of_arguments, operator
 
 
 def _problem(
@@ -137,7 +137,7 @@ def _saved(ctx: Any) -> list[Any]:
 
 
 def _wanted(problem: Problem, needs: tuple[Any, ...]) -> list[str]:
-    """Names of the tensors that need a gradient, from needs_input_grad of ``continuous_conv_op``'s arguments."""
+    """Names of the tensors that need a gradient, from the needs of ``continuous_conv_op``'s arguments."""
     features, source_positions, query_positions, _, _, weight, extents, basis, window, *_ = needs
     flags = {
         "features": features,
@@ -177,7 +177,7 @@ def _setup_forward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     arguments = _saved(ctx)
     problem = _problem(*arguments[:-1])
-    wanted = _wanted(problem, ctx.needs_input_grad)
+    wanted = _wanted(problem, needs_of_arguments(ctx))
     arguments.append(" ".join(wanted))
     gradients = continuous_conv_backward_op(grad_out, *arguments) if wanted else []
     return _as_arguments(dict(zip(wanted, gradients, strict=True)), problem)
@@ -201,7 +201,7 @@ def _double_backward(ctx: Any, cotangents: list[Tensor | None]) -> tuple[Any, ..
     if torch.is_grad_enabled():
         grad_of_grad_sums, gradients = differentiate_backward_again(problem, grad_sums, given)
     else:
-        wanted = set(_wanted(problem, ctx.needs_input_grad[1:]))
+        wanted = set(_wanted(problem, needs_of_arguments(ctx)[1:]))
         grad_of_grad_sums, gradients = differentiate_backward(problem, grad_sums, given, wanted, implementation)
     grad_of_grad_out = problem.averaged(grad_of_grad_sums).to(grad_out.dtype)
     return (grad_of_grad_out, *_as_arguments(gradients, problem), None)

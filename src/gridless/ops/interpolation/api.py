@@ -31,10 +31,11 @@ def interpolate(
         [M, C]; zeros for empty supports. A query that sits on a source takes that source's value.
 
     Raises:
-        TypeError: a tensor of the wrong dtype.
+        TypeError: a tensor of the wrong dtype, or power is to have a gradient.
         ValueError: shapes that do not belong together.
 
     Example:
+        >>> import torch
         >>> f, y, x = torch.tensor([[0.0], [6.0]]), torch.tensor([[0.0], [3.0]]), torch.tensor([[1.0]])
         >>> interpolate(f, y, x, torch.tensor([0, 1]), torch.tensor([0, 2]), power=1.0).tolist()
         [[2.0]]
@@ -47,5 +48,7 @@ def interpolate(
         source_positions=source_positions,
         query_positions=query_positions,
     )
+    if isinstance(power, Tensor) and power.requires_grad:
+        raise TypeError("interpolate: power is a number and has no gradient, got a tensor that requires one")
     weights = inverse_distance_weights(source_positions, query_positions, indices, offsets, power)
     return weighted_sum(features, weights, indices, offsets)

@@ -61,7 +61,8 @@ def _weights(sources: Tensor, queries: Tensor, indices: Tensor, offsets: Tensor,
     nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared, "amin").index_select(0, rows)
     smallest = torch.finfo(squared.dtype).tiny
     weights = (squared.clamp_min(smallest) / nearest.clamp_min(smallest)).pow(-0.5 * power)
-    # Nor a denormal number, which changes no sum, but products with such sums take a hundred times as long.
+    # Beside a source that the query sits on, the others have no weight. Nor may one be a denormal number, which changes
+    # no sum, but products with such sums take a hundred times as long.
     without = (weights < torch.finfo(weights.dtype).eps ** 2) | ((nearest == 0) & (squared > 0))
     weights = weights.masked_fill(without, 0.0)
     return weights / weights.new_zeros(num_rows).index_add(0, rows, weights).index_select(0, rows)
@@ -79,10 +80,10 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     between = queries.index_select(0, rows) - sources.index_select(0, indices)
     squared = between.square().sum(dim=1)
     mean = weights.new_zeros(queries.shape[0]).index_add(0, rows, weights * grad)
-    # On a source a weight does not depend on where exactly.
+    # On a source a weight does not depend on where exactly. z / |z|² is at most 1 / |z|, where 1 / |z|² may overflow.
     apart = squared >= torch.finfo(squared.dtype).tiny
-    slope = weights / torch.where(apart, squared, torch.inf)
-    grad_between = (-ctx.power * slope * (grad - mean.index_select(0, rows)))[:, None] * between
+    direction = between / torch.where(apart, squared, torch.inf)[:, None]
+    grad_between = (-ctx.power * weights * (grad - mean.index_select(0, rows)))[:, None] * direction
     grad_sources = torch.zeros_like(sources).index_add(0, indices, -grad_between).to(source_positions.dtype)
     grad_queries = torch.zeros_like(queries).index_add(0, rows, grad_between).to(query_positions.dtype)
     return grad_sources, grad_queries, None, None, None
