@@ -47,7 +47,7 @@ class Operator(Generic[_Arguments, _Result]):
     def __call__(self, *arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
         if not torch.compiler.is_compiling():
             self._refuse_tangents(*arguments, *options.values())
-            if self._function is not None and torch._C._are_functorch_transforms_active():
+            if self._function is not None and not options and torch._C._are_functorch_transforms_active():
                 # torch.func.grad has to meet the function before the dispatcher does.
                 return cast(_Result, _applied(self._function, arguments))
         result: _Result = self.overload(*arguments, **options)
