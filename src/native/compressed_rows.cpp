@@ -48,6 +48,10 @@ void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_pai
     throw std::out_of_range("offsets must ascend from 0 to the number of pairs, " + std::to_string(num_pairs));
 }
 
+void require_inside(bool inside, int64_t limit) {
+  if (!inside) throw std::out_of_range("indices must lie in [0, " + std::to_string(limit) + ")");
+}
+
 bool transpose_rows(const int64_t* columns, int64_t num_pairs, int64_t num_columns, int64_t* order, int64_t* offsets) {
   std::fill(offsets, offsets + num_columns + 1, 0);
   for (int64_t pair = 0; pair < num_pairs; ++pair) {

@@ -8,6 +8,9 @@ namespace gridless {
 // Raises std::out_of_range unless offsets [num_rows + 1] ascend from 0 to num_pairs.
 void require_ascending(const int64_t* offsets, int64_t num_rows, int64_t num_pairs);
 
+// Raises std::out_of_range unless it was found that all indices lie in [0, limit).
+void require_inside(bool inside, int64_t limit);
+
 // Pairs sorted by their column, the pairs of one column in their given order: order [num_pairs] and offsets
 // [num_columns + 1]. Columns must lie in [0, num_columns); returns false where one does not.
 bool transpose_rows(const int64_t* columns, int64_t num_pairs, int64_t num_columns, int64_t* order, int64_t* offsets);

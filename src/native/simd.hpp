@@ -88,6 +88,34 @@ GRIDLESS_INLINE Vector<T> load_some(const T* from, int lanes) {
 #endif
 }
 
+// So many lanes, at most all: whole vectors are cheaper where there are no masks.
+template <class T>
+GRIDLESS_INLINE Vector<T> load_lanes(const T* from, int lanes) {
+  return lanes == kVectorLanes<T> ? load<T>(from) : load_some<T>(from, lanes);
+}
+
+template <class T>
+GRIDLESS_INLINE void store_lanes(T* to, Vector<T> vector, int lanes) {
+  if (lanes == kVectorLanes<T>) store<T>(to, vector);
+  else store_some<T>(to, vector, lanes);
+}
+
+template <int N>
+struct VectorCount {
+  static constexpr int value = N;
+};
+
+// Calls body(count, first channel, lanes of the last vector) for groups of vectors that cover a row's channels: four
+// vectors or two as long as they are whole, then one, so that sums of several are under way together.
+template <class T, class Body>
+GRIDLESS_INLINE void for_groups_of_vectors(int channels, const Body& body) {
+  constexpr int kLanes = kVectorLanes<T>;
+  int c = 0;
+  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) body(VectorCount<4>{}, c, kLanes);
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) body(VectorCount<2>{}, c, kLanes);
+  for (; c < channels; c += kLanes) body(VectorCount<1>{}, c, channels - c < kLanes ? channels - c : kLanes);
+}
+
 template <class T>
 GRIDLESS_INLINE Vector<T> broadcast(T value) {
   return value - Vector<T>{};

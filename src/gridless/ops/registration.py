@@ -49,7 +49,7 @@ class Operator(Generic[_Arguments, _Result]):
             self._refuse_tangents(*arguments, *options.values())
             if self._function is not None and not options and torch._C._are_functorch_transforms_active():
                 # torch.func.grad has to meet the function before the dispatcher does.
-                return cast(_Result, _applied(self._function, arguments))
+                return cast(_Result, _applied(self._function, *_flattened(arguments)))
         result: _Result = self.overload(*arguments, **options)
         return result
 
@@ -83,14 +83,14 @@ class Operator(Generic[_Arguments, _Result]):
         self._function = function = _autograd_function(self.overload, backward, setup_context)
 
         def run(*arguments: Any) -> Any:
-            if torch.is_grad_enabled() and any(
-                isinstance(value, Tensor) and value.requires_grad for value in _flattened(arguments)[0]
-            ):
-                return _applied(function, arguments)
+            if torch.is_grad_enabled():
+                flat, lengths = _flattened(arguments)
+                if any(isinstance(value, Tensor) and value.requires_grad for value in flat):
+                    return _applied(function, flat, lengths)
             with torch._C._AutoDispatchBelowAutograd():
                 return self.overload(*arguments)
 
-        _library.impl(self.qualified_name.split("::")[1], run, "Autograd")
+        _library.impl(self.overload, run, "Autograd")
 
 
 def needs_of_arguments(ctx: Any) -> tuple[Any, ...]:
@@ -125,9 +125,8 @@ def _nested(flat: Sequence[Any], lengths: Sequence[int | None]) -> tuple[Any, ..
     return tuple(next(values) if length is None else list(islice(values, length)) for length in lengths)
 
 
-def _applied(function: type[torch.autograd.Function], arguments: Sequence[Any]) -> Any:
+def _applied(function: type[torch.autograd.Function], flat: list[Any], lengths: list[int | None]) -> Any:
     """What the operator of ``_autograd_function`` gives, recorded for its gradients."""
-    flat, lengths = _flattened(arguments)
     output = function.apply(*flat, lengths)
     return list(output) if isinstance(output, tuple) else output
 
@@ -155,7 +154,7 @@ def _autograd_function(
     methods = {"forward": forward, "setup_context": keep, "backward": differentiate}
     methods = {name: staticmethod(method) for name, method in methods.items()}
     # Made by a call, since torch names the nodes of the graph after the class when it is made.
-    return type(f"gridless_{overload._schema.name.split('::')[1]}", (torch.autograd.Function,), methods)
+    return type(overload._schema.name.replace("::", "_"), (torch.autograd.Function,), methods)
 
 
 def _untraced(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

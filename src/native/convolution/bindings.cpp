@@ -284,8 +284,7 @@ void bind_rows(nb::module_& module) {
         require(static_cast<int64_t>(order.size()) == num_pairs, "order must be [pairs]");
         require(static_cast<int64_t>(offsets.size()) == num_columns + 1, "offsets must be [num_columns + 1]");
         nb::gil_scoped_release released;
-        if (!transpose_rows(columns.data(), num_pairs, num_columns, order.data(), offsets.data()))
-          throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
+        require_inside(transpose_rows(columns.data(), num_pairs, num_columns, order.data(), offsets.data()), num_columns);
       },
       nb::arg("columns"), nb::arg("num_columns"), written("order"), written("offsets"));
   module.def(

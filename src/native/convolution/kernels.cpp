@@ -351,8 +351,7 @@ GRIDLESS_INLINE void largest_of_slots(const int64_t* columns, int64_t count, con
     const Integers<T> here = Integers<T>{} + static_cast<Place>(slot);
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) {
-      const T* values = from + v * kLanes;
-      const Vector<T> value = v < VECTORS - 1 || tail == kLanes ? load<T>(values) : load_some<T>(values, tail);
+      const Vector<T> value = load_lanes<T>(from + v * kLanes, v < VECTORS - 1 ? kLanes : tail);
       // The first of equal values; NaN is larger than anything.
       const Integers<T> better = slot == 0 ? ~Integers<T>{} : ~(value <= best[v]) & (best[v] == best[v]);
       best[v] = where<T>(better, value, best[v]);
@@ -368,18 +367,11 @@ GRIDLESS_INLINE void largest_of_slots(const int64_t* columns, int64_t count, con
 template <class T>
 void largest(const int64_t* offsets, const int64_t* columns, int64_t first_row, int64_t last_row, const T* features,
              int channels, int64_t* places) {
-  constexpr int kLanes = kVectorLanes<T>;
   for (int64_t row = first_row; row < last_row; ++row) {
     const int64_t begin = offsets[row], count = offsets[row + 1] - begin;
-    int64_t* to = places + row * channels;
-    int c = 0;
-    for (; c + 4 * kLanes <= channels; c += 4 * kLanes)
-      largest_of_slots<T, 4>(columns + begin, count, features, channels, c, kLanes, to);
-    for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
-      largest_of_slots<T, 2>(columns + begin, count, features, channels, c, kLanes, to);
-    for (; c < channels; c += kLanes)
-      largest_of_slots<T, 1>(columns + begin, count, features, channels, c,
-                             channels - c < kLanes ? channels - c : kLanes, to);
+    for_groups_of_vectors<T>(channels, [&](auto vectors, int c, int tail) {
+      largest_of_slots<T, vectors.value>(columns + begin, count, features, channels, c, tail, places + row * channels);
+    });
   }
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <stdexcept>
 
 #include "compressed_rows.hpp"
 #include "parallel.hpp"
@@ -47,8 +46,7 @@ PairLoop<T>::PairLoop(const int64_t* offsets, int64_t num_rows, const int64_t* c
       num_threads_(std::max(1, num_threads)),
       most_copied_(most_copied) {
   require_ascending(offsets, num_rows, num_slots);
-  if (!all_below(columns, num_slots, num_columns, num_threads_))
-    throw std::out_of_range("indices must lie in [0, " + std::to_string(num_columns) + ")");
+  require_inside(all_below(columns, num_slots, num_columns, num_threads_), num_columns);
   const int lanes = kernels_->vector_lanes;
   problem_.offsets = offsets;
   problem_.columns = columns;

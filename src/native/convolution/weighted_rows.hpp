@@ -26,34 +26,14 @@ GRIDLESS_INLINE void sum_slots(const PairProblem<T>& problem, const T* phi, int6
       const T scale = phi[slot - begin];
 #pragma GCC unroll 4
       for (int v = 0; v < kLast; ++v) part[v] += scale * load<T>(from + v * kLanes);
-      part[kLast] += scale * (tail == kLanes ? load<T>(from + kLast * kLanes) : load_some<T>(from + kLast * kLanes, tail));
+      part[kLast] += scale * load_lanes<T>(from + kLast * kLanes, tail);
     }
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) sums[v] += part[v];
   }
 #pragma GCC unroll 4
   for (int v = 0; v < kLast; ++v) store<T>(row_sums + c + v * kLanes, sums[v]);
-  if (tail == kLanes) store<T>(row_sums + c + kLast * kLanes, sums[kLast]);
-  else store_some<T>(row_sums + c + kLast * kLanes, sums[kLast], tail);
-}
-
-template <class T>
-void sum_row(const PairProblem<T>& problem, const T* phi, int64_t begin, int64_t end, T* row_sums) {
-  constexpr int kLanes = kVectorLanes<T>;
-  int c = 0;
-  for (; c + 4 * kLanes <= problem.channels; c += 4 * kLanes)
-    sum_slots<T, 4>(problem, phi, begin, end, c, kLanes, row_sums);
-  while (c < problem.channels) {
-    const int rest = problem.channels - c;
-    if (rest > kLanes) {
-      const int tail = rest < 2 * kLanes ? rest - kLanes : kLanes;
-      sum_slots<T, 2>(problem, phi, begin, end, c, tail, row_sums);
-      c += kLanes + tail;
-    } else {
-      sum_slots<T, 1>(problem, phi, begin, end, c, rest, row_sums);
-      c += rest;
-    }
-  }
+  store_lanes<T>(row_sums + c + kLast * kLanes, sums[kLast], tail);
 }
 
 // to (+)= scale · values
@@ -92,7 +72,11 @@ void run_weighted_rows(const PairProblem<T>& problem, const PairTask<T>& task) {
     const int64_t first = begin - task.block_slot, place = (row - task.block_row) * channels;
     prefetch_slots(problem, ahead(begin), ahead(end), task.row_sums || task.grad_phi,
                    task.at_columns ? task.messages : nullptr);
-    if (task.row_sums) sum_row(problem, task.phi + first, begin, end, task.row_sums + place);
+    if (task.row_sums) {
+      for_groups_of_vectors<T>(channels, [&](auto vectors, int c, int tail) {
+        sum_slots<T, vectors.value>(problem, task.phi + first, begin, end, c, tail, task.row_sums + place);
+      });
+    }
     for (int64_t slot = begin; slot < end && (task.messages || task.grad_phi); ++slot) {
       const T* values = task.row_values + place;
       const int64_t column = problem.columns[slot], block_slot = slot - task.block_slot;

@@ -1,9 +1,6 @@
 // Interpolation as Python sees it. Arrays come in without copies; results go straight into the arrays that are given.
 #include "interpolation/bindings.hpp"
 
-#include <stdexcept>
-#include <string>
-
 #include "arrays.hpp"
 #include "compressed_rows.hpp"
 #include "interpolation/inverse_distance.hpp"
@@ -26,9 +23,9 @@ void bound_inverse_distance_weights(Positions sources, Positions queries, Number
   require(static_cast<int64_t>(offsets.shape(0)) == query_points.count + 1, "offsets must be [queries + 1]");
   require_ascending(offsets.data(), query_points.count, num_pairs);
   nb::gil_scoped_release released;
-  if (!inverse_distance_weights(source_points, query_points, static_cast<int>(sources.shape(1)), indices.data(),
-                                offsets.data(), power, weights.data(), num_threads))
-    throw std::out_of_range("indices must lie in [0, " + std::to_string(source_points.count) + ")");
+  const bool inside = inverse_distance_weights(source_points, query_points, static_cast<int>(sources.shape(1)),
+                                               indices.data(), offsets.data(), power, weights.data(), num_threads);
+  require_inside(inside, source_points.count);
 }
 
 }  // namespace

@@ -32,6 +32,22 @@ void expect_close(const std::vector<double>& got, const std::vector<double>& wan
   }
 }
 
+// All rows, block by block; `fill` gives a block its arrays.
+template <class Fill>
+void run_blocks(PairLoop<double>& loop, const PairGradients<double>& gradients, int64_t max_slots, const Fill& fill) {
+  const auto blocks = loop.cut_into_blocks(100, max_slots);
+  std::vector<char> workspace(loop.workspace_bytes(blocks, gradients));
+  loop.start(blocks, gradients, workspace.data());
+  for (std::size_t index = 0; index + 1 < blocks.size(); ++index) {
+    PairBlock<double> block;
+    block.first_row = blocks[index];
+    block.last_row = blocks[index + 1];
+    fill(block);
+    loop.run(block);
+  }
+  loop.finish();
+}
+
 // Row sums and all gradients of a full kernel with one hidden ReLU layer; threads have sums of their own or share them.
 void compare_with_plain_loops(InstructionSet instruction_set, bool apart, const std::vector<int64_t>& counts,
                               int64_t num_columns, int channels, int row_channels, int hidden, int dim) {
@@ -127,18 +143,10 @@ void compare_with_plain_loops(InstructionSet instruction_set, bool apart, const 
   gradients.column_positions = positions.data();
   gradients.layers = {layer.data()};
   gradients.weight = weight_gradient.data();
-  const auto blocks = loop.cut_into_blocks(100, 2000);
-  std::vector<char> workspace(loop.workspace_bytes(blocks, gradients));
-  loop.start(blocks, gradients, workspace.data());
-  for (std::size_t index = 0; index + 1 < blocks.size(); ++index) {
-    PairBlock<double> block;
-    block.first_row = blocks[index];
-    block.last_row = blocks[index + 1];
-    block.row_values = row_values.data() + size(blocks[index], row_channels);
-    block.row_sums = sums.data() + size(blocks[index], row_channels);
-    loop.run(block);
-  }
-  loop.finish();
+  run_blocks(loop, gradients, 2000, [&](PairBlock<double>& block) {
+    block.row_values = row_values.data() + size(block.first_row, row_channels);
+    block.row_sums = sums.data() + size(block.first_row, row_channels);
+  });
   expect_close(sums, wanted_sums, "row sums");
   expect_close(weight_gradient, wanted_weight, "weight");
   expect_close(column_gradient, wanted_columns, "columns");
@@ -184,21 +192,13 @@ void compare_sums(InstructionSet instruction_set, bool apart, const std::vector<
   PairGradients<double> gradients;
   gradients.columns = column_sums.data();
   gradients.phi = true;
-  const auto blocks = loop.cut_into_blocks(100, 500);
-  std::vector<char> workspace(loop.workspace_bytes(blocks, gradients));
-  loop.start(blocks, gradients, workspace.data());
-  for (std::size_t index = 0; index + 1 < blocks.size(); ++index) {
-    PairBlock<double> block;
-    block.first_row = blocks[index];
-    block.last_row = blocks[index + 1];
+  run_blocks(loop, gradients, 500, [&](PairBlock<double>& block) {
     const auto first_row = static_cast<std::size_t>(block.first_row);
     block.phi = weights.data() + offsets[first_row];
     block.grad_phi = dots.data() + offsets[first_row];
     block.row_values = row_values.data() + first_row * width;
     block.row_sums = sums.data() + first_row * width;
-    loop.run(block);
-  }
-  loop.finish();
+  });
   std::vector<int64_t> places(num_rows * width);
   loop.find_largest(places.data());
   expect_close(sums, wanted_sums, "weighted sums");

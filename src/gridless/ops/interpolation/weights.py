@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gridless import native
 from gridless.ops.dtypes import widened
-from gridless.ops.registration import operator
+from gridless.ops.registration import needs_of_arguments, operator
 from gridless.ops.rows import pair_rows
 
 
@@ -53,10 +53,14 @@ def _in_one_dtype(source_positions: Tensor, query_positions: Tensor) -> tuple[Te
     return sources.to(dtype), queries.to(dtype)
 
 
+def _offsets_of_pairs(sources: Tensor, queries: Tensor, indices: Tensor, rows: Tensor) -> Tensor:
+    return queries.index_select(0, rows) - sources.index_select(0, indices)
+
+
 def _weights(sources: Tensor, queries: Tensor, indices: Tensor, offsets: Tensor, power: float) -> Tensor:
     """The same in torch's operations, rule by rule as in the compiled loop."""
     rows, num_rows = pair_rows(offsets, indices.shape[0]), queries.shape[0]
-    squared = (queries.index_select(0, rows) - sources.index_select(0, indices)).square().sum(dim=1)
+    squared = _offsets_of_pairs(sources, queries, indices, rows).square().sum(dim=1)
     # Relative to the row's nearest source, so that no power of a distance overflows or vanishes.
     nearest = squared.new_full((num_rows,), torch.inf).scatter_reduce(0, rows, squared, "amin").index_select(0, rows)
     smallest = torch.finfo(squared.dtype).tiny
@@ -77,16 +81,23 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     source_positions, query_positions, indices, offsets, weights = ctx.saved_tensors
     sources, queries = _in_one_dtype(source_positions, query_positions)
     rows = pair_rows(offsets, indices.shape[0])
-    between = queries.index_select(0, rows) - sources.index_select(0, indices)
+    between = _offsets_of_pairs(sources, queries, indices, rows)
     squared = between.square().sum(dim=1)
     mean = weights.new_zeros(queries.shape[0]).index_add(0, rows, weights * grad)
     # On a source a weight does not depend on where exactly. z / |z|² is at most 1 / |z|, where 1 / |z|² may overflow.
     apart = squared >= torch.finfo(squared.dtype).tiny
     direction = between / torch.where(apart, squared, torch.inf)[:, None]
     grad_between = (-ctx.power * weights * (grad - mean.index_select(0, rows)))[:, None] * direction
-    grad_sources = torch.zeros_like(sources).index_add(0, indices, -grad_between).to(source_positions.dtype)
-    grad_queries = torch.zeros_like(queries).index_add(0, rows, grad_between).to(query_positions.dtype)
-    return grad_sources, grad_queries, None, None, None
+    needs_sources, needs_queries, *_ = needs_of_arguments(ctx)
+    grad_sources = torch.zeros_like(sources).index_add(0, indices, -grad_between) if needs_sources else None
+    grad_queries = torch.zeros_like(queries).index_add(0, rows, grad_between) if needs_queries else None
+    return (
+        None if grad_sources is None else grad_sources.to(source_positions.dtype),
+        None if grad_queries is None else grad_queries.to(query_positions.dtype),
+        None,
+        None,
+        None,
+    )
 
 
 inverse_distance_weights.register_autograd(_backward, setup_context=_save)
